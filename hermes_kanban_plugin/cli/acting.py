@@ -1,0 +1,159 @@
+"""Verbs that change the board, for people in a terminal and for command workers."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin import locations, settings, toolkit
+from hermes_kanban_plugin.board import create_board, open_board
+from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
+from hermes_kanban_plugin.errors import InvalidArgument, WrongState
+from hermes_kanban_plugin.manager import Manager
+from hermes_kanban_plugin.models import TERMINAL
+from hermes_kanban_plugin.store.leases import ClaimTerms
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def init(args: argparse.Namespace) -> None:
+    """Make the board if it is missing; an existing one is left alone."""
+    location = locations.locate(args.board)
+    made = create_board(location)
+    with open_board(args.board):
+        pass  # an existing file must be a board
+    if args.json:
+        return output.print_json({"board": location.slug, "path": str(location.database), "created": made})
+    return output.print_line("created" if made else "exists already:", f"board {location.slug}", location.database)
+
+
+def create(args: argparse.Namespace) -> None:
+    """Add a task; the default board is made on the way if there is none."""
+    names = ("title", "body", "assignee", "tenant", "priority", "triage", "idempotency_key", "created_by", "skills")
+    more = ("max_retries", "goal_mode", "goal_max_turns", "initial_status")
+    fields: dict[str, Any] = {name: getattr(args, name) for name in (*names, *more)}
+    kind, path = args.workspace
+    fields |= {"workspace_kind": kind, "workspace_path": path, "branch_name": args.branch, "parents": args.parent}
+    fields |= {"max_runtime_seconds": args.max_runtime, "session_id": os.environ.get("HERMES_SESSION_ID")}
+    with open_board(args.board, create=locations.locate(args.board).slug == locations.DEFAULT_BOARD) as board:
+        task = board.task(board.create_task(**fields))
+    return output.print_json(task) if args.json else output.print_line("created", task.id, task.status)
+
+
+def link(args: argparse.Namespace) -> None:
+    """Make one task wait for another."""
+    with open_board(args.board) as board:
+        board.link(args.parent_id, args.child_id)
+    output.print_line("linked", args.parent_id, "->", args.child_id)
+
+
+def claim(args: argparse.Namespace) -> None:
+    """Take a ready task in a terminal: a lease without a supervisor, kept alive by ``heartbeat``."""
+    with open_board(args.board) as board:
+        task = board.task(args.task_id)
+        prefix = f"{socket.gethostname() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
+        leases = board.claim([task.id], ClaimTerms(prefix, board.clock.now() + args.ttl, TERMINAL))
+        if not leases:
+            raise WrongState(task.id, "claim", task.status, "a ready task without a claim and unfinished parents")
+        task = board.task(task.id)
+    if args.json:
+        return output.print_json(task)
+    until = output.moment(task.claim_expires)
+    return output.print_line("claimed", task.id, f"run {task.current_run_id}, lease until {until}")
+
+
+def heartbeat(args: argparse.Namespace) -> None:
+    """Say that the work goes on."""
+    _use_tool("kanban_heartbeat", args, [args.task_id], {"note": args.note})
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Mark tasks done."""
+    if len(args.task_ids) > 1 and (args.summary or args.metadata or args.artifact):
+        raise InvalidArgument("--summary, --metadata and --artifact take one task; give several tasks only --result")
+    fields = {
+        "summary": args.summary,
+        "result": args.result or (None if args.summary else "completed"),
+        "metadata": _object(args.metadata),
+        "artifacts": args.artifact,
+    }
+    _use_tool("kanban_complete", args, args.task_ids, fields)
+
+
+def block(args: argparse.Namespace) -> None:
+    """Park tasks."""
+    reason = " ".join(args.reason) or "blocked without a reason"
+    _use_tool("kanban_block", args, [args.task_id, *args.ids], {"reason": reason, "kind": args.kind})
+
+
+def unblock(args: argparse.Namespace) -> None:
+    """Open blocked or scheduled tasks again."""
+    actor = _caller().profile
+    with open_board(args.board) as board:
+        for task_id in args.task_ids:
+            if args.reason:
+                board.comment(task_id, actor, args.reason)
+            output.print_line("unblocked", task_id, board.unblock(task_id, actor))
+
+
+def reclaim(args: argparse.Namespace) -> None:
+    """Take a task back from its run.
+
+    A supervised worker is stopped by its supervisor, and nothing starts beside it before it is gone; any other worker
+    is stopped first.
+    """
+    with open_board(args.board) as board:
+        task = board.task(args.task_id)
+        run = board.held_run(task.id)
+        if run is not None and not run.supervised and run.task_worker_pid:
+            plugin = settings.load(board.location.root).plugin
+            grace = plugin.terminate_grace_seconds
+            if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
+                raise WrongState(
+                    task.id, "reclaim", f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
+                    f"stop that process yourself, then: hermes-kanban reclaim {task.id}",
+                )  # fmt: skip
+        status = board.reclaim(task, args.reason, _caller().profile)
+    output.print_line("reclaimed", task.id, status)
+
+
+def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: dict[str, Any]) -> None:
+    """Run an agent tool for each task, as the worker this process belongs to or else as a person."""
+    manager = Manager()
+    tool = toolkit.tools_of(manager)[name]
+    for task_id in task_ids:
+        answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, _caller())
+        output.print_line(name.removeprefix("kanban_"), *(f"{key}={value}" for key, value in answer.items()))
+
+
+def _caller() -> Caller:
+    """Return who calls: a worker by its environment, otherwise the person at the terminal."""
+    caller = caller_of(os.environ, os.getpid())
+    if caller.is_worker or os.environ.get("HERMES_PROFILE"):
+        return caller
+    return caller._replace(profile=_user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "user"
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as problem:
+        raise InvalidArgument(f"--metadata is not JSON: {problem}") from problem
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"--metadata must be a JSON object, got {type(value).__name__}")
+    return value

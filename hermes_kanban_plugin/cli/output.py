@@ -1,0 +1,81 @@
+"""What people see: tables and lines with rich, or JSON. Text from the board is shown as text, whatever it contains."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pydantic import BaseModel
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+STYLES = {
+    "ready": "cyan",
+    "running": "yellow",
+    "done": "green",
+    "blocked": "red",
+    "triage": "magenta",
+    "completed": "green",
+    "crashed": "red",
+    "timed_out": "red",
+    "gave_up": "red",
+    "reclaimed": "yellow",
+}
+
+
+def console() -> Console:
+    """Return the console for standard output."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def plain(value: object) -> Text:
+    """Return a value as text that cannot style itself nor steer the terminal."""
+    text = "" if value is None else _CONTROLS.sub("�", str(value))
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any] | list[Any]) -> None:
+    """Print models or plain values as JSON."""
+    print(json.dumps(value, default=lambda model: model.model_dump(mode="json"), ensure_ascii=False, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Print a table, or a sentence when there is nothing to show."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != "title" and column != "error", overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(cell) for cell in row))
+    if table.row_count:
+        console().print(table)
+    else:
+        console().print(empty)
+
+
+def print_line(*parts: object) -> None:
+    """Print one line made of values, each shown as text."""
+    console().print(Text(" ").join(plain(part) for part in parts))
+
+
+def moment(seconds: int | None) -> str:
+    """Return an epoch second as local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def span(start: int | None, end: int | None) -> str:
+    """Return the time between two epoch seconds for people."""
+    if start is None or end is None:
+        return ""
+    seconds = max(0, end - start)
+    for size, unit, smaller, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit} {seconds % size // smaller}{part}"
+    return f"{seconds}s"

@@ -1,0 +1,155 @@
+"""Every verb and flag. Flags have the names that ``hermes kanban`` gives them (contract section 10)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import __version__, rules
+from hermes_kanban_plugin.cli import acting, reading, serving
+from hermes_kanban_plugin.models import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+STATUSES = sorted(status.value for status in Status)
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of ``hermes-kanban``."""
+    parser = argparse.ArgumentParser(
+        prog="hermes-kanban", description="Kanban work for Hermes Agent that cannot get lost.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"hermes-kanban {__version__}")
+    parser.add_argument("--board", metavar="SLUG", help="the board (default: the current one)")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_reading(verbs)
+    _add_creating(verbs)
+    _add_working(verbs)
+    _add_operating(verbs)
+    _add_serving(verbs)
+    return parser
+
+
+def duration(text: str) -> int:
+    """Return a duration in seconds, from ``300``, ``90s``, ``30m``, ``2h`` or ``1d``."""
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in _UNITS else (text, "s")
+    if not number.isdigit() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 300, 90s, 30m, 2h or 1d")
+    return int(number) * _UNITS[unit]
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def workspace(text: str) -> tuple[str, str | None]:
+    """Return kind and path of ``scratch``, ``worktree``, ``worktree:PATH`` or ``dir:PATH``."""
+    kind, _, path = text.strip().partition(":")
+    if (kind in ("scratch", "worktree") and ":" not in text) or (kind in ("dir", "worktree") and path.strip()):
+        return kind, os.path.expanduser(path.strip()) or None
+    raise argparse.ArgumentTypeError(f"{text!r} is no workspace; use scratch, worktree, worktree:PATH or dir:PATH")
+
+
+def _verb(
+    verbs: _Verbs, name: str, run: Callable[[argparse.Namespace], int | None], about: str, *, json: bool = False
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    # Also after the verb; the default must not undo what stood before it.
+    parser.add_argument("--board", metavar="SLUG", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_reading(verbs: _Verbs) -> None:
+    listing = _verb(verbs, "list", reading.list_tasks, "list tasks, best first", json=True)
+    listing.add_argument("--mine", action="store_true", help="only tasks of $HERMES_PROFILE")
+    listing.add_argument("--assignee", help="only tasks of this assignee")
+    listing.add_argument("--status", choices=STATUSES, help="only tasks in this column")
+    listing.add_argument("--tenant", help="only tasks of this tenant")
+    listing.add_argument("--archived", action="store_true", help="archived tasks too")
+    show = _verb(verbs, "show", reading.show, "show one task with its runs, comments and history", json=True)
+    show.add_argument("task_id")
+    runs = _verb(verbs, "runs", reading.list_runs, "list the attempts at a task", json=True)
+    runs.add_argument("task_id")
+    events = _verb(verbs, "events", reading.list_events, "print the history, of one task or of the board", json=True)
+    events.add_argument("task_id", nargs="?")
+    events.add_argument("--follow", action="store_true", help="go on until interrupted")
+    events.add_argument("--after", type=int, default=0, metavar="ID", help="only events after this id")
+
+
+def _add_creating(verbs: _Verbs) -> None:
+    _verb(verbs, "init", acting.init, "make the board if it is missing", json=True)
+    create = _verb(verbs, "create", acting.create, "add a task", json=True)
+    create.add_argument("title")
+    create.add_argument("--body", help="what is to be done")
+    create.add_argument("--assignee", help="a profile, or a lane of the settings")
+    create.add_argument("--parent", action="append", default=[], metavar="TASK", help="a task to wait for (repeatable)")
+    create.add_argument(
+        "--workspace", type=workspace, default=("scratch", None), help="scratch | dir:PATH | worktree[:PATH]"
+    )
+    create.add_argument("--branch", help="the branch of a worktree")
+    create.add_argument("--tenant")
+    create.add_argument("--priority", type=int, default=0, help="higher goes first")
+    create.add_argument("--triage", action="store_true", help="park it for somebody to specify")
+    create.add_argument("--idempotency-key", help="return the task that has this key instead of a second one")
+    create.add_argument(
+        "--max-runtime", type=duration, metavar="TIME", help="limit of one attempt: 300, 90s, 30m, 2h, 1d"
+    )
+    create.add_argument("--created-by", default="user")
+    create.add_argument("--skill", action="append", default=[], dest="skills", help="a skill to load (repeatable)")
+    create.add_argument("--max-retries", type=positive, metavar="N", help="give up at the Nth failure in a row")
+    create.add_argument("--goal", action="store_true", dest="goal_mode", help="work until a judge agrees")
+    create.add_argument("--goal-max-turns", type=positive, metavar="N")
+    create.add_argument("--initial-status", choices=("running", "blocked"), default="running")
+    link = _verb(verbs, "link", acting.link, "make one task wait for another")
+    link.add_argument("parent_id")
+    link.add_argument("child_id")
+
+
+def _add_working(verbs: _Verbs) -> None:
+    claim = _verb(verbs, "claim", acting.claim, "take a ready task yourself, in a terminal", json=True)
+    claim.add_argument("task_id")
+    claim.add_argument(
+        "--ttl", type=positive, default=900, metavar="SECONDS", help="how long the claim lasts (default 900)"
+    )
+    heartbeat = _verb(verbs, "heartbeat", acting.heartbeat, "say that the work goes on; extends the lease")
+    heartbeat.add_argument("task_id")
+    heartbeat.add_argument("--note")
+    complete = _verb(verbs, "complete", acting.complete, "mark tasks done")
+    complete.add_argument("task_ids", nargs="+", metavar="task_id")
+    complete.add_argument("--result", help="a result line")
+    complete.add_argument("--summary", help="what was done (one task only)")
+    complete.add_argument("--metadata", help="facts as a JSON object (one task only)")
+    complete.add_argument("--artifact", action="append", metavar="PATH", help="a file to keep (repeatable)")
+    block = _verb(verbs, "block", acting.block, "park tasks, with a reason")
+    block.add_argument("task_id")
+    block.add_argument("reason", nargs="*")
+    block.add_argument("--ids", nargs="+", default=[], metavar="TASK", help="more tasks with the same reason")
+    block.add_argument("--kind", choices=sorted(rules.BLOCK_KINDS))
+
+
+def _add_operating(verbs: _Verbs) -> None:
+    unblock = _verb(verbs, "unblock", acting.unblock, "open blocked or scheduled tasks again")
+    unblock.add_argument("task_ids", nargs="+", metavar="task_id")
+    unblock.add_argument("--reason", help="kept as a comment")
+    reclaim = _verb(verbs, "reclaim", acting.reclaim, "take a task back from its run; the worker is stopped")
+    reclaim.add_argument("task_id")
+    reclaim.add_argument("--reason")
+
+
+def _add_serving(verbs: _Verbs) -> None:
+    dispatch = _verb(verbs, "dispatch", serving.dispatch, "run one tick: rescue, promote, start workers", json=True)
+    dispatch.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
+    dispatch.add_argument("--max", type=positive, metavar="N", help="at most N running tasks, as kanban.max_spawn")
+    dispatch.add_argument("--failure-limit", type=positive, metavar="N", help="as kanban.failure_limit")
+    _verb(verbs, "dispatcher", serving.dispatcher, "serve all boards (or one, with --board) until stopped", json=True)

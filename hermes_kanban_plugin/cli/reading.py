@@ -1,0 +1,116 @@
+"""Verbs that read: they change no byte of the board."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin.board import open_board
+from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.store import queries
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hermes_kanban_plugin.models import Event
+
+FOLLOW_SECONDS = 0.2
+
+
+def list_tasks(args: argparse.Namespace) -> None:
+    """Print the tasks that match."""
+    assignee = os.environ.get("HERMES_PROFILE") if args.mine else args.assignee
+    with open_board(args.board) as board:
+        tasks = board.tasks(status=args.status, assignee=assignee, tenant=args.tenant, archived=args.archived)
+    if args.json:
+        return output.print_json(tasks)
+    rows = [(task.id, task.status, task.assignee, task.priority, task.title) for task in tasks]
+    return output.print_table(("id", "status", "assignee", "prio", "title"), rows, "no tasks")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print everything about one task."""
+    with open_board(args.board) as board:
+        task = board.task(args.task_id)
+        runs, events = board.runs(task.id), board.events(task.id)
+        comments = queries.list_comments(board.reader, task.id)
+        parents, children = queries.parents_of(board.reader, task.id), queries.children_of(board.reader, task.id)
+    summaries = [run.summary for run in runs if run.summary]
+    if args.json:
+        return output.print_json(
+            {
+                "task": task,
+                "latest_summary": summaries[-1] if summaries else None,
+                "parents": parents,
+                "children": children,
+                "comments": comments,
+                "events": events,
+                "runs": runs,
+            }
+        )
+    output.print_line(task.id, task.status, task.title)
+    for name in ("assignee", "body", "result", "workspace_path", "claim_lock", "last_failure_error"):
+        if getattr(task, name):
+            output.print_line(f"  {name}:", getattr(task, name))
+    for name, ids in (("waits for", parents), ("before", children)):
+        if ids:
+            output.print_line(f"  {name}:", ", ".join(ids))
+    for comment in comments:
+        output.print_line("  comment by", comment["author"] + ":", comment["body"])
+    _print_runs(runs)
+    for event in events:
+        _print_event(event)
+    return None
+
+
+def list_runs(args: argparse.Namespace) -> None:
+    """Print the attempts at a task."""
+    with open_board(args.board) as board:
+        runs = board.runs(args.task_id)
+    return output.print_json(runs) if args.json else _print_runs(runs)
+
+
+def list_events(args: argparse.Namespace) -> None:
+    """Print the history, and with ``--follow`` what is added to it."""
+    with open_board(args.board) as board:
+        if args.task_id:
+            board.task(args.task_id)
+        after = args.after
+        while True:
+            version = board.data_version()
+            while events := board.events(args.task_id, after):
+                for event in events:
+                    print(json.dumps(event.model_dump(mode="json"), ensure_ascii=False)) if args.json else _print_event(
+                        event
+                    )
+                after = events[-1].id
+            if not args.follow:
+                return
+            while board.data_version() == version:
+                time.sleep(FOLLOW_SECONDS)
+
+
+def _print_runs(runs: list) -> None:  # type: ignore[type-arg]
+    rows = [
+        (
+            run.id,
+            run.outcome or run.status,
+            run.lane,
+            output.moment(run.started_at),
+            _took(run),
+            run.summary or run.error,
+        )
+        for run in runs
+    ]
+    output.print_table(("run", "outcome", "lane", "started", "took", "title"), rows, "no runs")
+
+
+def _took(run) -> str:  # type: ignore[no-untyped-def]
+    return output.span(run.started_at, run.ended_at)
+
+
+def _print_event(event: Event) -> None:
+    payload = json.dumps(event.payload, ensure_ascii=False) if event.payload else ""
+    output.print_line(event.id, output.moment(event.created_at), event.task_id, event.kind, payload)

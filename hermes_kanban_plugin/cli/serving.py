@@ -1,0 +1,80 @@
+"""Verbs that dispatch: one tick, or a loop of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.dispatch.loop import Dispatcher
+from hermes_kanban_plugin.dispatch.tick import rehearse, running_on, tick
+from hermes_kanban_plugin.runtime import Runtime
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hermes_kanban_plugin.models import TickReport
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Run one tick on one board; the caps count the running tasks of all boards."""
+    location = locations.locate_existing(args.board)
+    runtime = Runtime()
+    limits = {"max_spawn": args.max, "failure_limit": args.failure_limit}
+    given = {name: value for name, value in limits.items() if value is not None}
+    host = runtime.settings.host.model_copy(update=given)
+    runtime.settings = runtime.settings.model_copy(update={"host": host})
+    try:
+        others = [other for other in locations.serving_boards(runtime.root) if other.database != location.database]
+        board, elsewhere = runtime.open(location), running_on(runtime, others)
+        run = rehearse if args.dry_run else tick
+        report = run(board, runtime, elsewhere=elsewhere)
+    finally:
+        runtime.close()
+    output.print_json(report) if args.json else _print_report(report)
+    return 0
+
+
+def dispatcher(args: argparse.Namespace) -> int:
+    """Serve the boards until SIGTERM or SIGINT; workers go on under their supervisors."""
+    logging.getLogger("hermes_kanban_plugin").setLevel(logging.INFO)
+    listener = _print_json_reports if args.json else _print_reports
+    service = Dispatcher(Runtime(), args.board and locations.locate_existing(args.board).slug, listener)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: service.stop(signal.Signals(received).name))
+    service.run()
+    return 0
+
+
+def _print_reports(reports: list[TickReport]) -> None:
+    for report in reports:
+        if report.busy:
+            _print_report(report)
+
+
+def _print_json_reports(reports: list[TickReport]) -> None:
+    for report in reports:
+        if report.busy:
+            print(json.dumps(report.model_dump(mode="json"), ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def _print_report(report: TickReport) -> None:
+    if report.locked_out:
+        return output.print_line(f"board {report.board}: somebody else is ticking it right now, nothing was done")
+    prefix = "would have " if report.dry_run else ""
+    for rescued in (*report.rescued, *report.repaired):
+        output.print_line(f"{prefix}rescued", rescued.task_id, f"run {rescued.run_id}: {rescued.reason}")
+    for task_id in report.promoted:
+        output.print_line(f"{prefix}promoted", task_id)
+    for started in report.started:
+        output.print_line(f"{prefix}started", started.task_id, f"for {started.assignee} on lane {started.lane}")
+    for skipped in (*report.failed, *report.skipped):
+        output.print_line("not started", skipped.task_id, skipped.reason)
+    for failure in report.plugin_failures:
+        output.print_line("plugin", failure.plugin, "failed in", failure.hook, failure.error)
+    return output.print_line(f"board {report.board}: {report.running} running")

@@ -1,0 +1,100 @@
+"""What becomes of a run whose owner may be gone: verdicts in, action out, no I/O.
+
+Only what is proven dead is taken back at once. What is unknown waits for its lease; what lives is left alone or
+stopped first. Rule source: DESIGN.md section 2, anchors section 3, contract W3, W4, W15, W17.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.identity import Verdict
+
+if TYPE_CHECKING:
+    from hermes_kanban_plugin.models import HeldRun
+
+
+class Deed(StrEnum):
+    """What to do with a suspect."""
+
+    KEEP = "keep"
+    RESCUE = "rescue"
+    STOP = "stop"
+    COUNT = "count"
+
+
+class Orphan(NamedTuple):
+    """A run under suspicion, with the verdicts on its supervisor and its worker."""
+
+    run: HeldRun
+    supervisor: Verdict
+    worker: Verdict
+
+
+class Action(NamedTuple):
+    """The decision: keep it, rescue it, stop its processes first, or rescue it as a counted failure; and why."""
+
+    deed: Deed
+    reason: str = ""
+
+
+KEEP = Action(Deed.KEEP)
+
+
+def decide(orphan: Orphan, now: int) -> Action:
+    """Decide what becomes of a run that holds a task.
+
+    Args:
+        orphan: the run with its verdicts.
+        now: epoch seconds.
+    """
+    run = orphan.run
+    if not run.supervised:
+        return _decide_foreign(orphan, now)
+    if run.accepted_at is None:
+        late = run.launch_deadline is not None and now >= run.launch_deadline
+        return Action(Deed.RESCUE, "its supervisor never accepted the claim in time") if late else KEEP
+    if orphan.supervisor is Verdict.ALIVE:
+        return KEEP
+    if orphan.supervisor is Verdict.DEAD:
+        return _decide_abandoned(orphan, now)
+    return (
+        Action(Deed.RESCUE, "its lease ended and its supervisor cannot be seen from here")
+        if _expired(run, now)
+        else KEEP
+    )
+
+
+def _decide_abandoned(orphan: Orphan, now: int) -> Action:
+    """Decide on a run whose supervisor is dead: its worker may not go on unwatched."""
+    if orphan.worker is Verdict.ALIVE:
+        return Action(Deed.STOP, "its supervisor died; the worker it left behind was stopped")
+    if orphan.worker is Verdict.DEAD:
+        return Action(Deed.RESCUE, "its supervisor and its worker died")
+    return Action(Deed.RESCUE, "its supervisor died and its lease ended") if _expired(orphan.run, now) else KEEP
+
+
+def _decide_foreign(orphan: Orphan, now: int) -> Action:
+    """Decide on a run that we did not start: by a terminal, or by the host's own dispatcher (a bare pid)."""
+    if orphan.worker is Verdict.DEAD:
+        return Action(Deed.COUNT, f"pid {orphan.run.task_worker_pid} not alive")
+    if orphan.worker is Verdict.UNKNOWN and _expired(orphan.run, now):
+        return Action(Deed.RESCUE, "its lease ended without a sign of life")
+    return KEEP
+
+
+def has_gone(orphan: Orphan, now: int, lease_seconds: int) -> bool:
+    """Say whether nothing is left of a closed run's processes, as far as anybody can know.
+
+    A supervisor that cannot be seen stops its worker itself when it cannot renew, so it is given one lease.
+    """
+    if Verdict.ALIVE in (orphan.supervisor, orphan.worker):
+        return False
+    if orphan.supervisor is orphan.worker is Verdict.DEAD:
+        return True
+    return now >= (orphan.run.closed_at or now) + lease_seconds
+
+
+def _expired(run: HeldRun, now: int) -> bool:
+    return run.claim_expires is None or now >= run.claim_expires

@@ -1,0 +1,110 @@
+"""One tick: the phases in their order, on one board or on all of a home."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import locations, locks
+from hermes_kanban_plugin.dispatch.context import Phase, TickContext
+from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.models import TickReport
+from hermes_kanban_plugin.store import queries
+from hermes_kanban_plugin.store.connection import translating
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.locations import BoardLocation
+    from hermes_kanban_plugin.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def tick_all(
+    runtime: Runtime, boards: Sequence[BoardLocation], *, may_start: bool = True, slots: int | None = None
+) -> list[TickReport]:
+    """Tick every board once; one that gives trouble is closed, named in the log, and tried again next time.
+
+    Args:
+        runtime: the serving process.
+        boards: which boards, in this order.
+        may_start: False for a scan that rescues and starts nothing.
+        slots: how many workers may be started in all, or None for no bound but the caps.
+    """
+    reports = []
+    for location in boards:
+        try:
+            board = runtime.open(location)
+            others = [other for other in boards if other.database != location.database]
+            elsewhere = running_on(runtime, others)
+            report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots)
+        except (KanbanError, sqlite3.Error) as problem:
+            log.error("board %s was not ticked: %s", location.slug, problem)
+            runtime.forget(location)
+            continue
+        if slots is not None:
+            slots = max(0, slots - len(report.started))
+        reports.append(report)
+    return reports
+
+
+def tick(
+    board: Board,
+    runtime: Runtime,
+    *,
+    elsewhere: dict[str, int] | None = None,
+    may_start: bool = True,
+    slots: int | None = None,
+) -> TickReport:
+    """Tick one board under its tick lock, which the host's own dispatch honours too.
+
+    Returns:
+        What was done; ``locked_out`` when somebody else is ticking this board right now.
+
+    Raises:
+        BoardUnusable: the board cannot be read or written.
+    """
+    with locks.trying(locations.tick_lock(board.location.database)) as alone:
+        if not alone:
+            return TickReport(board=board.slug, locked_out=True)
+        context = TickContext(runtime, board, elsewhere=elsewhere, may_start=may_start, slots=slots)
+        with translating(board.path):
+            return run_phases(context)
+
+
+def rehearse(board: Board, runtime: Runtime, elsewhere: dict[str, int] | None = None) -> TickReport:
+    """Return what a tick would do, by doing it on a copy in memory that starts and stops nothing."""
+    copy = board.rehearsal()
+    try:
+        return run_phases(TickContext(runtime, copy, elsewhere=elsewhere, dry_run=True))
+    finally:
+        copy.close()
+
+
+def run_phases(context: TickContext) -> TickReport:
+    """Run all phases; one that fails is reported and the next one runs."""
+    for phase in Phase:
+        try:
+            context.runtime.manager.ask("kanban_run_phase", context=context, phase=phase)
+        except sqlite3.Error:
+            raise
+        except Exception as problem:  # noqa: BLE001 - isolation edge: a plugin's wrapper must not stop the tick
+            context.runtime.manager.report(f"kanban_run_phase({phase})", problem)
+    return context.report()
+
+
+def running_on(runtime: Runtime, boards: Sequence[BoardLocation]) -> dict[str, int]:
+    """Count the running tasks of each assignee over some boards; one that cannot be read counts nothing."""
+    counts: dict[str, int] = {}
+    for location in boards:
+        try:
+            found = queries.running_by_assignee(runtime.open(location).reader)
+        except (KanbanError, sqlite3.Error) as problem:
+            log.warning("board %s cannot be counted: %s", location.slug, problem)
+            continue
+        for assignee, running in found.items():
+            counts[assignee] = counts.get(assignee, 0) + running
+    return counts

@@ -1,0 +1,148 @@
+"""Every refusal of the product: one class each, its message names what happened and the command that helps.
+
+Standard library only: the supervisor uses this module too.
+"""
+
+from __future__ import annotations
+
+
+class KanbanError(Exception):
+    """Something did not happen, and the message says what to do about it.
+
+    ``exit_code`` is what a command ends with: 1 when the fault is ours or the machine's, 2 when it is the caller's.
+    """
+
+    exit_code = 1
+
+
+class CallerMistake(KanbanError):
+    """The caller asked for something that cannot be; nothing was changed."""
+
+    exit_code = 2
+
+
+class InvalidArgument(CallerMistake):
+    """An argument is missing, has the wrong type or an impossible value."""
+
+
+class InvalidSettings(CallerMistake):
+    """A settings file or environment variable holds an unknown key or an impossible value."""
+
+
+class UnknownBoard(CallerMistake):
+    """The board was never created."""
+
+    def __init__(self, slug: str, path: object) -> None:
+        super().__init__(
+            f"board {slug!r} does not exist (no file at {path}); create it with: hermes-kanban --board {slug} init"
+        )
+
+
+class UnknownTask(CallerMistake):
+    """No task with this id is on the board."""
+
+    def __init__(self, task_id: str, board: str = "") -> None:
+        where = f" on board {board!r}" if board else ""
+        super().__init__(f"unknown task {task_id!r}{where}; list the tasks with: hermes-kanban list")
+        self.task_id = task_id
+
+
+class WrongState(CallerMistake):
+    """The task is in a state from which the asked move does not exist."""
+
+    def __init__(self, task_id: str, verb: str, status: str, allowed: str, hint: str = "") -> None:
+        message = f"could not {verb} {task_id}: it is {status}, and {verb} needs {allowed}"
+        super().__init__(f"{message}; {hint or f'look at it with: hermes-kanban show {task_id}'}")
+        self.task_id, self.status = task_id, status
+
+
+class Superseded(CallerMistake):
+    """The caller's run is no longer the current run of the task, so its write was refused (fencing).
+
+    ``current_run_id`` is the run that holds the task now, or None when nobody does.
+    """
+
+    def __init__(self, task_id: str, run_id: int, current_run_id: int | None, status: str) -> None:
+        if current_run_id == run_id:
+            now = "it is held under another lock or was accepted before"
+        elif current_run_id:
+            now = f"superseded by run {current_run_id}"
+        else:
+            now = f"closed, the task is {status}"
+        super().__init__(
+            f"run {run_id} of task {task_id} is no longer current ({now}); nothing was written. Stop working on it; "
+            f"see what happened with: hermes-kanban runs {task_id}"
+        )
+        self.task_id, self.run_id, self.current_run_id, self.status = task_id, run_id, current_run_id, status
+
+
+class ChangedMeanwhile(CallerMistake):
+    """The row is not what the operator was shown; nothing was done."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id} changed meanwhile, nothing was done; look again: hermes-kanban show {task_id}"
+        )
+
+
+class ForeignTask(CallerMistake):
+    """A worker tried to change a task that is not its own."""
+
+    def __init__(self, own: str, other: str) -> None:
+        super().__init__(
+            f"worker is scoped to task {own}; refusing to mutate {other}. Use kanban_comment to hand information to "
+            "other tasks, or kanban_create for follow-up work"
+        )
+
+
+class NotTheOwner(CallerMistake):
+    """An ownership rule denied the call."""
+
+
+class MalformedEnvironment(CallerMistake):
+    """The worker's environment does not say which run it is, so it may write nothing."""
+
+    def __init__(self, name: str, value: str | None) -> None:
+        what = "is not set" if value is None or not value.strip() else f"is malformed ({value[:40]!r})"
+        super().__init__(
+            f"this worker cannot prove which run it is: {name} {what}. Nothing was changed; start workers through "
+            "the dispatcher (hermes-kanban dispatcher), which sets it"
+        )
+
+
+class PhantomCards(CallerMistake):
+    """A completion named created cards that do not exist or that this worker did not create."""
+
+    def __init__(self, phantom: list[str]) -> None:
+        super().__init__(
+            f"the following created_cards do not exist or were not created by this worker: {', '.join(phantom)}. "
+            "Your task is still in flight (nothing changed). Call again with the same summary and without these "
+            "ids, or with created_cards=[]"
+        )
+        self.phantom = phantom
+
+
+class ArtifactNotPreserved(KanbanError):
+    """A declared artifact in a scratch workspace could not be copied to a durable place."""
+
+
+class BoardUnusable(KanbanError):
+    """The board file cannot be used as it is; it was left untouched."""
+
+
+class SchemaTooNew(KanbanError):
+    """The board was written by a newer version of this plugin."""
+
+    def __init__(self, path: object, unknown: list[str]) -> None:
+        super().__init__(
+            f"board {path} was written by a newer hermes-kanban-plugin (unknown schema steps: {', '.join(unknown)}); "
+            "it was left untouched. Upgrade with: pip install -U hermes-kanban-plugin"
+        )
+
+
+class LaunchFailed(KanbanError):
+    """A worker could not be started."""
+
+
+class WorkspaceFailed(LaunchFailed):
+    """A task's workspace could not be prepared."""

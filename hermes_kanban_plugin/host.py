@@ -1,0 +1,127 @@
+"""The host, as far as it is there: the only module that imports it, late and one feature at a time.
+
+Every function has an answer without the host, so that the plugin runs alone (command lanes, tests, demo).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from hermes_kanban_plugin import redaction
+from hermes_kanban_plugin.locations import kanban_root
+
+log = logging.getLogger(__name__)
+
+
+def is_installed() -> bool:
+    """Say whether the host can be imported in this process."""
+    return importlib.util.find_spec("hermes_cli") is not None
+
+
+def command() -> list[str]:
+    """Return how to start the host's program: ``HERMES_BIN``, else ``hermes`` on the PATH, else the module.
+
+    Rule source: contract section 5.
+    """
+    wish = os.path.expanduser(os.environ.get("HERMES_BIN", "").strip())
+    if os.path.dirname(wish):
+        return [os.path.abspath(wish)]
+    found = shutil.which(wish or "hermes")
+    return [os.path.abspath(found)] if found else [sys.executable, "-m", "hermes_cli.main"]
+
+
+def profile_home(profile: str) -> Path | None:
+    """Return the home of a profile, or None when it was never created; ``default`` lives in the root itself."""
+    root = kanban_root()
+    if profile == "default":
+        return root
+    folder = root / "profiles" / profile
+    return folder if folder.is_dir() else None
+
+
+def profile_toolsets(profile: str) -> list[str]:
+    """Return the toolsets that the host would pin for a worker of a profile; none when that cannot be known."""
+    home = profile_home(profile)
+    if home is None or not is_installed():
+        return []
+    try:
+        constants = importlib.import_module("hermes_constants")
+        token = constants.set_hermes_home_override(str(home))
+        try:
+            config = importlib.import_module("hermes_cli.config").load_config()
+            toolsets = importlib.import_module("hermes_cli.tools_config")._get_platform_tools(config, "cli")
+        finally:
+            constants.reset_hermes_home_override(token)
+    except Exception as problem:  # noqa: BLE001 - a host of another version must not stop a worker from starting
+        log.warning("toolsets of profile %s are not known, the worker uses its own: %s", profile, problem)
+        return []
+    return sorted(str(name) for name in toolsets)
+
+
+def redact(text: str) -> str:
+    """Return the text without secrets, by the host's rules where they are at hand and by ours in any case."""
+    if "hermes_cli" in sys.modules or "agent" in sys.modules:
+        try:
+            text = importlib.import_module("agent.redact").redact_sensitive_text(text, force=True)
+        except Exception as problem:  # noqa: BLE001 - our own patterns below still apply
+            log.debug("the host's redaction is not available: %s", problem)
+    return redaction.redact(text)
+
+
+def active_profile() -> str:
+    """Return the profile this process acts for: ``HERMES_PROFILE``, else the one its home belongs to."""
+    named = os.environ.get("HERMES_PROFILE", "").strip()
+    if named:
+        return named
+    home = Path(os.environ.get("HERMES_HOME", ""))
+    return home.name if home.parent.name == "profiles" else "default"
+
+
+def fire_lifecycle_hook(event: str, **fields: Any) -> None:
+    """Tell the host's plugins about a change that is committed; only in a process where the host runs."""
+    plugins = sys.modules.get("hermes_cli.plugins")
+    if plugins is None:
+        return
+    try:
+        plugins.invoke_hook(event, profile_name=active_profile(), **fields)
+    except Exception as problem:  # noqa: BLE001 - an observer must not undo what is done
+        log.warning("hook %s of the host failed: %s", event, problem)
+
+
+def judge_goal(goal: str, answer: str) -> str | None:
+    """Ask the host's judge whether a goal is reached; returns its objection, or None when it agrees or is absent.
+
+    Rule source: contract section 6 (judge rejection for goal-mode tasks, only when a judge is reachable).
+    """
+    tools = sys.modules.get("tools.kanban_tools")
+    if tools is None:
+        return None
+    try:
+        if not tools._goal_judge_available():
+            return None
+        verdict, reason, *_ = tools.judge_goal(goal=goal, last_response=answer)
+    except Exception as problem:  # noqa: BLE001 - a judge that cannot be asked must not hold finished work back
+        log.warning("the goal judge could not be asked, completion is allowed: %s", problem)
+        return None
+    return None if verdict == "done" else str(reason)
+
+
+def kanban_tool_gate() -> bool:
+    """Say whether this process may see the kanban tools (contract section 6, gating: *mode*)."""
+    if os.environ.get("HERMES_KANBAN_TASK"):
+        return True
+    if not is_installed():
+        return False
+    try:
+        config = importlib.import_module("hermes_cli.config").load_config()
+    except Exception as problem:  # noqa: BLE001 - no readable configuration means no toolset
+        log.debug("the host's configuration cannot be read: %s", problem)
+        return False
+    return "kanban" in (config.get("toolsets") or [])

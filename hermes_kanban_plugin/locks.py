@@ -1,0 +1,80 @@
+"""File locks that the host's processes honour too: one dispatcher per home, one tick per board at a time.
+
+Both are ``flock`` locks, which the kernel gives back the moment the holder dies, however it dies. Windows has none of
+this; there a lock counts as taken by nobody (see docs/reference/platforms.md).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin.errors import BoardUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class FileLock:
+    """An exclusive lock on a file of its own; the file is never removed, so that nobody can lock a stale one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock now."""
+        return self._descriptor is not None
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free, without waiting; says whether it is held now.
+
+        Raises:
+            BoardUnusable: the lock file cannot be made, so nobody can promise to be alone.
+        """
+        if self.held:
+            return True
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise BoardUnusable(
+                f"lock file {self.path} cannot be opened ({problem.strerror}); make its folder writable by this user"
+            ) from problem
+        if not _lock(descriptor):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextmanager
+def trying(path: Path) -> Iterator[bool]:
+    """Run a block with the lock if it was free; the block is told whether it was."""
+    lock = FileLock(path)
+    try:
+        yield lock.acquire()
+    finally:
+        lock.release()
+
+
+def _lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""The decisions of the task life as pure functions: facts in, verdict out.
+
+Standard library only: the supervisor uses this module too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+BLOCK_KINDS = ("dependency", "needs_input", "capability", "transient")
+GOAL_MODE_BLOCK_KINDS = ("dependency", "needs_input")
+BLOCK_RECURRENCE_LIMIT = 2
+DEFAULT_FAILURE_LIMIT = 2
+# Exit status with which a worker says "not now" (EX_TEMPFAIL; contract section 3, rate limit).
+EXIT_TRY_LATER = 75
+
+_TASK_REFERENCE = re.compile(r"\bt_[a-f0-9]{8,}\b")
+
+
+class BlockRoute(NamedTuple):
+    """Where a blocked task goes: its new status, its recurrence count and the event that says so."""
+
+    status: str
+    recurrences: int
+    event: str
+
+
+def route_block(kind: str | None, last_kind: str | None, recurrences: int, *, open_parents: bool) -> BlockRoute:
+    """Decide where a block leads (contract section 3, block kinds).
+
+    A dependency block waits in ``todo`` for its parents. Without an open parent there is nothing that could wake it,
+    and ``todo`` would start it again at once for ever (contract W10), so it goes to a person like any other block.
+
+    Args:
+        kind: one of ``BLOCK_KINDS`` or None.
+        last_kind: the kind of the task's previous block; it survives an unblock.
+        recurrences: how often in a row the task was blocked for ``last_kind``.
+        open_parents: whether a parent of the task is unfinished.
+    """
+    if kind == "dependency" and open_parents:
+        return BlockRoute("todo", recurrences, "dependency_wait")
+    # The first block of a task also "repeats" the missing kind, with a count of 0, as the host counts it.
+    count = recurrences + 1 if kind == last_kind else 1
+    if count >= BLOCK_RECURRENCE_LIMIT:
+        return BlockRoute("triage", count, "block_loop_detected")
+    return BlockRoute("blocked", count, "blocked")
+
+
+class FailureCount(NamedTuple):
+    """What a counted failure does to a task: the new count, whether the breaker trips, and by which limit."""
+
+    failures: int
+    tripped: bool
+    limit: int
+    limit_source: str
+
+
+def count_failure(failures: int, max_retries: int | None, failure_limit: int) -> FailureCount:
+    """Count one failure against the task's own limit (``max_retries``) or else the dispatcher's.
+
+    Every place that counts uses this rule with the same limit (contract W21).
+
+    Args:
+        failures: consecutive failures so far.
+        max_retries: the task's limit, or None.
+        failure_limit: ``kanban.failure_limit``.
+    """
+    limit, source = (max_retries, "task") if max_retries is not None else (failure_limit, "dispatcher")
+    return FailureCount(failures + 1, failures + 1 >= limit, limit, source)
+
+
+def host_would_reopen(count: FailureCount) -> bool:
+    """Say whether the host's own promotion would undo a tripped breaker (contract W5, W21).
+
+    It reopens blocked tasks with fewer failures than its limit, unless the newest block event says ``blocked``.
+    """
+    return count.limit_source != "task" and count.failures < DEFAULT_FAILURE_LIMIT
+
+
+def first_line(text: str | None, length: int) -> str | None:
+    """Return the first line of a text, cut to a number of characters, or None when there is none."""
+    stripped = (text or "").strip()
+    return stripped.splitlines()[0][:length] if stripped else None
+
+
+def task_references(text: str) -> list[str]:
+    """Return the task ids that a text names, each once, in order."""
+    return list(dict.fromkeys(_TASK_REFERENCE.findall(text)))

@@ -1,0 +1,68 @@
+"""What a process that serves boards ties together: settings, plugins, clock, boards, supervisors it started."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.board import Board
+from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.manager import Manager
+from hermes_kanban_plugin.settings import LiveSettings, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlite_utils import Migrations
+
+    from hermes_kanban_plugin.locations import BoardLocation
+    from hermes_kanban_plugin.supervisor.launcher import Launched
+
+
+class Runtime:
+    """One serving process. Boards stay open: each is a guard for its write-ahead log (contract W1)."""
+
+    def __init__(self, root: Path | None = None, clock: Clock | None = None, manager: Manager | None = None) -> None:
+        self.root = root or locations.kanban_root()
+        self.clock = clock or Clock()
+        self.live_settings = LiveSettings(self.root)
+        self.settings: Settings = self.live_settings.current()
+        self.manager = manager or Manager(self.settings.plugin.block_plugins)
+        self.manager.configure(self.settings)
+        self.launched: list[Launched] = []
+        self._boards: dict[Path, Board] = {}
+
+    def reload(self) -> Settings:
+        """Take over the settings if their file changed, and return those in force."""
+        self.settings = self.live_settings.current()
+        return self.settings
+
+    def open(self, location: BoardLocation) -> Board:
+        """Return an open board; opened once per process, and again when its file was replaced."""
+        board = self._boards.get(location.database)
+        if board is None:
+            board = Board(location, self.clock, self._plugin_migrations())
+            self._boards[location.database] = board
+        return board
+
+    def forget(self, location: BoardLocation) -> None:
+        """Close a board that gave trouble; the next tick opens it anew."""
+        board = self._boards.pop(location.database, None)
+        if board is not None:
+            board.close()
+
+    def lock_prefix(self) -> str:
+        """Return the start of the locks of one batch of claims: ``<host>:<pid>:<nonce>``, which the host reads too."""
+        return f"{socket.gethostname() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def close(self) -> None:
+        """Close all boards; supervisors and workers are left alone."""
+        for board in self._boards.values():
+            board.close()
+        self._boards.clear()
+
+    def _plugin_migrations(self) -> list[Migrations]:
+        return [own for _, answer in self.manager.tell("kanban_migrations") for own in answer]

@@ -1,0 +1,212 @@
+"""Settings: the host's ``kanban:`` section for what it already has, ours under ``plugins.entries.hermes-kanban``.
+
+Both are read from ``config.yaml`` in the kanban home, again whenever the file changed; environment variables
+``HERMES_KANBAN_PLUGIN_<KEY>`` win over ours. An unknown key of ours is refused with the nearest known one; the host's
+section may hold anything, because it is the host's. Every key is described in docs/reference/settings.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hermes_kanban_plugin.errors import InvalidSettings
+from hermes_kanban_plugin.rules import DEFAULT_FAILURE_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PLUGIN_ID = "hermes-kanban"
+ENV_PREFIX = "HERMES_KANBAN_PLUGIN_"
+DEFAULT_LEASE_SECONDS = 120
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Cap = Annotated[int, Field(gt=0)] | None
+
+
+class HostSettings(BaseModel):
+    """The keys of the host's ``kanban:`` section that the dispatcher honours (contract section 4)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dispatch_interval_seconds: Annotated[float, Field(ge=1)] = 60.0
+    failure_limit: Annotated[int, Field(ge=1)] = DEFAULT_FAILURE_LIMIT
+    max_spawn: _Cap = None
+    max_in_progress: _Cap = None
+    max_in_progress_per_profile: _Cap = None
+    default_assignee: str = ""
+    worker_log_rotate_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
+    worker_log_backup_count: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unusable(cls, section: Any) -> Any:
+        """Leave out empty values, which the host takes for "not set"."""
+        if not isinstance(section, dict):
+            return {}
+        return {name: value for name, value in section.items() if value is not None and value != ""}
+
+
+class LaneSettings(BaseModel):
+    """A worker that is a command instead of a Hermes profile.
+
+    ``command`` is an argument vector, never a shell string. ``{task_id}``, ``{run_id}``, ``{title}``, ``{body}`` and
+    ``{workspace}`` are replaced in each argument.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class PluginSettings(BaseModel):
+    """Our own keys; durations in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lanes: dict[str, LaneSettings] = {}
+    lease_seconds: Annotated[int, Field(ge=6, le=86_400)] = DEFAULT_LEASE_SECONDS
+    launch_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    terminate_grace_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    farewell_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    rate_limit_cooldown_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    poll_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.1
+    block_plugins: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lower_lanes(cls, section: Any) -> Any:
+        """Store lanes under the name that an assignee is stored by."""
+        if isinstance(section, dict) and isinstance(section.get("lanes"), dict):
+            return {**section, "lanes": {str(name).strip().lower(): lane for name, lane in section["lanes"].items()}}
+        return section
+
+
+class Settings(BaseModel):
+    """Everything that can be set, as one valid whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: HostSettings = HostSettings()
+    plugin: PluginSettings = PluginSettings()
+
+
+def load(root: Path) -> Settings:
+    """Read the settings of a kanban home.
+
+    Raises:
+        InvalidSettings: the file is not YAML, or one of our keys or environment variables is wrong; the message names
+            it. A wrong value in the host's section is named too.
+    """
+    path = root / "config.yaml"
+    document = _read_yaml(path)
+    entries = _section(document, "plugins", "entries", PLUGIN_ID)
+    ours = {name: value for name, value in entries.items() if name != "allow_tool_override"}
+    merged = _host_environment() | ours | _environment()
+    return Settings(
+        host=_validate(HostSettings, _section(document, "kanban"), f"{path}, section kanban"),
+        plugin=_validate(PluginSettings, merged, f"{path}, section plugins.entries.{PLUGIN_ID}, or {ENV_PREFIX}*"),
+    )
+
+
+class LiveSettings:
+    """Settings that follow their file: looked at again on each use, read again only when the file changed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._stamp: tuple[int, int] | None = None
+        self._settings = load(root)
+        self._stamp = self._look()
+        self.problem: str | None = None
+
+    def current(self) -> Settings:
+        """Return the settings in force; after a bad edit the last good ones, with ``problem`` saying what is wrong."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._settings, self.problem = load(self._root), None
+            except InvalidSettings as problem:
+                self.problem = str(problem)
+        return self._settings
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            seen = (self._root / "config.yaml").stat()
+        except OSError:
+            return None
+        return seen.st_mtime_ns, seen.st_size
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InvalidSettings(f"{path} cannot be read ({problem}); check its permissions and encoding") from problem
+    from ruamel.yaml import YAML, error  # late: only a home with a config file pays for it
+
+    try:
+        document = YAML(typ="safe", pure=True).load(text)
+    except error.YAMLError as problem:
+        raise InvalidSettings(f"{path} is not valid YAML: {' '.join(str(problem).split())}") from problem
+    return document if isinstance(document, dict) else {}
+
+
+def _section(document: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    found: Any = document
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _host_environment() -> dict[str, Any]:
+    """Return what the host's own variables say about our keys (contract section 3)."""
+    names = {
+        "lease_seconds": "HERMES_KANBAN_CLAIM_TTL_SECONDS",
+        "rate_limit_cooldown_seconds": "HERMES_KANBAN_RATE_LIMIT_COOLDOWN_SECONDS",
+    }
+    values = {key: os.environ.get(name, "").strip() for key, name in names.items()}
+    return {key: int(value) for key, value in values.items() if value.isdigit()}
+
+
+def _environment() -> dict[str, Any]:
+    found = {}
+    for name, text in os.environ.items():
+        if name.startswith(ENV_PREFIX):
+            found[name.removeprefix(ENV_PREFIX).lower()] = _parse(text)
+    return found
+
+
+def _parse(text: str) -> Any:
+    """Take a variable for JSON where it is (numbers, lists, lanes), for a word otherwise."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _validate(model: type[_Model], values: dict[str, Any], where: str) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as problem:
+        raise InvalidSettings(f"{where}: {_explain(model, problem)}") from problem
+
+
+def _explain(model: type[BaseModel], problem: ValidationError) -> str:
+    first = problem.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']} (got {first['input']!r})"
+    nearest = get_close_matches(str(first["loc"][-1]), _known_keys(model), n=1, cutoff=0.0)
+    return f"unknown key {key!r}; did you mean {nearest[0]!r}?"
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    return [*model.model_fields, *LaneSettings.model_fields]

@@ -1,0 +1,58 @@
+"""Removing scratch workspaces of finished tasks, when nobody needs them any more.
+
+Completion only queues a folder. It is removed when no child that may read it is open and no process of the task
+lives, and the queue survives a death in between (contract W18, W28). Standard library only: the supervisor uses this
+module too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.store import statements
+from hermes_kanban_plugin.store.transaction import immediate
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+
+class Cleanup(NamedTuple):
+    """A folder that may go: the task it belonged to, the run that used it last, and the path."""
+
+    task_id: str
+    run_id: int | None
+    path: str
+
+
+def due(connection: sqlite3.Connection) -> list[Cleanup]:
+    """Return the queued folders whose task is finished and whose children are too, oldest first."""
+    return [Cleanup(*row) for row in connection.execute(statements.DUE_CLEANUPS)]
+
+
+def remove_due(
+    connection: sqlite3.Connection, roots: Sequence[str], is_vacant: Callable[[Cleanup], bool]
+) -> list[Cleanup]:
+    """Remove the folders that are due and vacant, and forget them; returns what was removed.
+
+    Args:
+        connection: a writer.
+        roots: the managed ``workspaces`` folders; only what lies strictly below one of them is ever removed.
+        is_vacant: says whether no process of the task lives any more.
+    """
+    vacant = [cleanup for cleanup in due(connection) if is_vacant(cleanup)]
+    for cleanup in vacant:
+        if is_managed(cleanup.path, roots):
+            shutil.rmtree(cleanup.path, ignore_errors=True)
+    if vacant:
+        with immediate(connection):
+            connection.executemany(statements.FORGET_CLEANUP, [cleanup._asdict() for cleanup in vacant])
+    return vacant
+
+
+def is_managed(path: str, roots: Sequence[str]) -> bool:
+    """Say whether a path lies strictly below one of the managed folders, links resolved."""
+    real = os.path.realpath(path)
+    return any(real.startswith(os.path.realpath(root) + os.sep) for root in roots)

@@ -1,0 +1,101 @@
+"""Our own tables on the board, prefix ``kp_``, made step by step by sqlite-utils migrations.
+
+The host never looks at them; dropping them leaves a board that the plain host runs. A board that holds a step this
+code does not know was written by a newer version and is refused untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from sqlite_utils import Migrations
+
+from hermes_kanban_plugin.errors import SchemaTooNew
+from hermes_kanban_plugin.store.schema import wrap
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlite_utils import Database
+    from sqlite_utils.db import Table
+
+
+class BoardMigrations(Migrations):
+    """A migration set whose record of applied steps is one of our own tables."""
+
+    migrations_table = "kp_migrations"
+
+
+steps = BoardMigrations("hermes-kanban")
+
+
+@steps(name="0001_runs_cleanups_cursors")
+def _create_first_tables(database: Database) -> None:
+    """Create what is known about each run's processes, workspaces to remove, and how far events were told."""
+    runs = cast("Table", database["kp_runs"])
+    runs.create(
+        {
+            "run_id": int,
+            "task_id": str,
+            "lane": str,
+            "source_status": str,
+            "claimed_at": int,
+            "launch_deadline": int,
+            "accepted_at": int,
+            "host_id": str,
+            "boot_id": str,
+            "pid_namespace": str,
+            "supervisor_pid": int,
+            "supervisor_started": float,
+            "worker_pid": int,
+            "worker_started": float,
+            "final_word_at": int,
+            "ended_at": int,
+            "exit_code": int,
+            "exit_signal": int,
+            "user_seconds": float,
+            "system_seconds": float,
+            "peak_memory_bytes": int,
+            "last_output": str,
+        },
+        pk="run_id",
+        not_null={"task_id", "lane", "source_status", "claimed_at", "launch_deadline"},
+    )
+    runs.create_index(["task_id", "run_id"])
+    runs.create_index(["ended_at", "accepted_at"])
+    cleanups = cast("Table", database["kp_cleanups"])
+    cleanups.create(
+        {"task_id": str, "run_id": int, "path": str, "created_at": int},
+        pk="task_id",
+        not_null={"path", "created_at"},
+    )
+    cursors = cast("Table", database["kp_cursors"])
+    cursors.create({"name": str, "event_id": int}, pk="name", not_null={"event_id"})
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Say whether every step was applied; reads only.
+
+    Raises:
+        SchemaTooNew: a step was applied that this code does not know.
+    """
+    database = wrap(connection)
+    applied = {step.name for step in steps.applied(database)}
+    known = {step.name for step in steps._migrations}
+    if not applied <= known:
+        raise SchemaTooNew(_path_of(connection), sorted(applied - known))
+    return applied == known
+
+
+def apply(connection: sqlite3.Connection) -> None:
+    """Apply the missing steps, inside the caller's transaction.
+
+    Raises:
+        SchemaTooNew: a step was applied that this code does not know.
+    """
+    if not is_current(connection):
+        steps.apply(wrap(connection))
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])

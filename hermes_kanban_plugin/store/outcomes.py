@@ -1,0 +1,316 @@
+"""How a run ends when its own worker or supervisor says so: completed, blocked, failed, released.
+
+Each function is one transaction around one fenced change of the task; nobody can end a run that is not the current
+one. Standard library only: the supervisor uses this module too. Rule source: contract section 3.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hermes_kanban_plugin import rules
+from hermes_kanban_plugin.store import journal, leases, promotion, statements
+from hermes_kanban_plugin.store.transaction import immediate
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from hermes_kanban_plugin.store.leases import Lease
+
+MAX_FAILURE_TEXT = 500
+
+
+class StoredArtifact(NamedTuple):
+    """A deliverable that was copied out of a scratch workspace; ``size`` in bytes."""
+
+    filename: str
+    stored_path: str
+    size: int
+
+
+class Handoff(NamedTuple):
+    """What a finished task hands to people and to the tasks that follow."""
+
+    summary: str | None = None
+    result: str | None = None
+    metadata: dict[str, Any] | None = None
+    verified_cards: Sequence[str] = ()
+    artifacts: Sequence[StoredArtifact] = ()
+
+
+class Failure(NamedTuple):
+    """Why an attempt failed; ``outcome`` is the host's word for it, ``event`` the history row's kind."""
+
+    outcome: str
+    error: str
+    event: str
+    payload: Mapping[str, Any]
+    failure_limit: int = rules.DEFAULT_FAILURE_LIMIT
+
+
+class ExitFacts(NamedTuple):
+    """What the supervisor saw when its worker ended: status, seconds of CPU, bytes of memory, last lines of output."""
+
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    user_seconds: float | None = None
+    system_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    last_output: str | None = None
+
+
+def complete(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now: int) -> list[str]:
+    """Finish the task, keep the hand-off, queue its scratch workspace for removal and promote its children.
+
+    Returns:
+        The ids of the children that became ready.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        changes = {"block_kind": None, "block_recurrences": 0, "failures": 0, "failure_error": None}
+        _finish(connection, lease, row, now, "done", changes, result=handoff.result)
+        summary, metadata = _summary(handoff), handoff.metadata
+        close_run(connection, lease.task_id, lease.run_id, now, "completed", summary=summary, metadata=metadata)
+        connection.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
+        return record_completion(connection, row, lease.run_id, handoff, now)
+
+
+def record_completion(
+    connection: sqlite3.Connection, row: sqlite3.Row, run_id: int | None, handoff: Handoff, now: int
+) -> list[str]:
+    """Write what follows from a task being done: attachments, history, clean-up, promotion; returns promoted ids."""
+    task_id = row["id"]
+    events: list[tuple[str, str, Mapping[str, Any] | None, int | None]] = []
+    for artifact in handoff.artifacts:
+        connection.execute(statements.INSERT_ATTACHMENT, {"task_id": task_id, "now": now, **artifact._asdict()})
+        payload = {"filename": artifact.filename, "size": artifact.size, "by": "kanban_complete"}
+        events.append((task_id, "attached", payload, None))
+    events.append((task_id, "completed", _completed_payload(handoff), run_id))
+    suspects = _phantom_references(connection, handoff)
+    if suspects:
+        payload = {"phantom_refs": suspects, "source": "completion_summary"}
+        events.append((task_id, "suspected_hallucinated_references", payload, run_id))
+    journal.append_many(connection, events, now)
+    if row["workspace_kind"] == "scratch" and row["workspace_path"]:
+        values = {"task_id": task_id, "run_id": run_id, "path": row["workspace_path"], "now": now}
+        connection.execute(statements.ENQUEUE_CLEANUP, values)
+    return promotion.promote_children(connection, task_id, now)
+
+
+def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str | None, now: int) -> str:
+    """End the run because the work cannot go on; returns the status the task landed in.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        route = block_route(connection, row, kind)
+        changes = {**kept(row), "block_kind": kind, "block_recurrences": route.recurrences}
+        _finish(connection, lease, row, now, route.status, changes)
+        close_run(connection, lease.task_id, lease.run_id, now, "blocked", summary=reason)
+        connection.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
+        journal.append(connection, lease.task_id, route.event, block_payload(route, reason, kind), now, lease.run_id)
+        return route.status
+
+
+def block_route(connection: sqlite3.Connection, row: sqlite3.Row, kind: str | None) -> rules.BlockRoute:
+    """Decide where a block of this task leads, looking at its parents."""
+    parents = connection.execute(statements.OPEN_PARENTS, {"task_id": row["id"]}).fetchone()[0]
+    return rules.route_block(kind, row["block_kind"], row["block_recurrences"], open_parents=bool(parents))
+
+
+def block_payload(route: rules.BlockRoute, reason: str | None, kind: str | None) -> dict[str, Any]:
+    """Return the history payload of a block, with the host's fields for each kind of event."""
+    payload: dict[str, Any] = {"reason": reason, "kind": kind}
+    if route.event != "dependency_wait":
+        payload["recurrences"] = route.recurrences
+    if route.event == "block_loop_detected":
+        payload["limit"] = rules.BLOCK_RECURRENCE_LIMIT
+    return payload
+
+
+def fail(connection: sqlite3.Connection, lease: Lease, failure: Failure, now: int) -> str:
+    """End the run as a counted failure; returns ``ready`` (or the column it came from) or ``blocked`` (breaker).
+
+    The end of the run and the count are one transaction (contract W14, W28).
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    error = failure.error[:MAX_FAILURE_TEXT]
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        count = rules.count_failure(row["consecutive_failures"], row["max_retries"], failure.failure_limit)
+        status = "blocked" if count.tripped else source_status(connection, lease.run_id)
+        changes = {**kept(row), "failures": count.failures, "failure_error": error}
+        _finish(connection, lease, row, now, status, changes)
+        # A launch that trips the breaker is booked as given up; a crash or time limit keeps its own word.
+        outcome = "gave_up" if count.tripped and failure.outcome == "spawn_failed" else failure.outcome
+        close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error)
+        journal.append_many(connection, _failure_events(lease, failure, count, error), now)
+        return status
+
+
+def _failure_events(
+    lease: Lease, failure: Failure, count: rules.FailureCount, error: str
+) -> list[tuple[str, str, Mapping[str, Any], int]]:
+    counted: Mapping[str, Any] = {**failure.payload, "failures": count.failures}
+    events = [(lease.task_id, failure.event, counted, lease.run_id)]
+    if count.tripped:
+        payload = {
+            "failures": count.failures,
+            "effective_limit": count.limit,
+            "limit_source": count.limit_source,
+            "error": error,
+            "trigger_outcome": failure.outcome,
+        }
+        events.append((lease.task_id, "gave_up", payload, lease.run_id))
+        if rules.host_would_reopen(count):
+            reason = f"gave up after {count.failures} failure(s): {error}"
+            events.append((lease.task_id, "blocked", {"reason": reason, "kind": None, "recurrences": 0}, lease.run_id))
+    return events
+
+
+def release(
+    connection: sqlite3.Connection,
+    lease: Lease,
+    outcome: str,
+    error: str,
+    payload: Mapping[str, Any],
+    now: int,
+) -> str:
+    """Give the task back without counting a failure; returns the column it went back to.
+
+    Args:
+        connection: a writer.
+        lease: the current lease.
+        outcome: ``reclaimed`` (interrupted, infrastructure) or ``rate_limited`` (try later).
+        error: the reason, kept on the run.
+        payload: what the history row says.
+        now: epoch seconds.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        status = source_status(connection, lease.run_id)
+        _finish(connection, lease, row, now, status, kept(row))
+        close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error)
+        journal.append(connection, lease.task_id, outcome, {**payload, "reason": error}, now, lease.run_id)
+        return status
+
+
+def kept(row: sqlite3.Row) -> dict[str, Any]:
+    """Return the counters of a task as they are, for a change that leaves them alone."""
+    return {
+        "block_kind": row["block_kind"],
+        "block_recurrences": row["block_recurrences"],
+        "failures": row["consecutive_failures"],
+        "failure_error": row["last_failure_error"],
+    }
+
+
+def record_exit(connection: sqlite3.Connection, lease: Lease, facts: ExitFacts, now: int) -> None:
+    """Keep how the worker ended, and that nothing of it is left, beside its run; it changes no task.
+
+    Allowed for a run that is not current any more too.
+    """
+    values = {"run_id": lease.run_id, "task_id": lease.task_id, "now": now, **facts._asdict()}
+    with immediate(connection):
+        connection.execute(statements.RECORD_EXIT, values)
+
+
+def has_final_word(connection: sqlite3.Connection, lease: Lease) -> bool:
+    """Say whether the run was ended by its own worker."""
+    query = "SELECT 1 FROM kp_runs WHERE run_id = :run_id AND final_word_at IS NOT NULL"
+    return connection.execute(query, {"run_id": lease.run_id}).fetchone() is not None
+
+
+def source_status(connection: sqlite3.Connection, run_id: int) -> str:
+    """Return the column a run was taken from, so that an unfinished review stays a review (contract W22)."""
+    row = connection.execute("SELECT source_status FROM kp_runs WHERE run_id = :run_id", {"run_id": run_id}).fetchone()
+    return row["source_status"] if row else "ready"
+
+
+def close_run(
+    connection: sqlite3.Connection,
+    task_id: str,
+    run_id: int,
+    now: int,
+    outcome: str,
+    *,
+    summary: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
+    """Close one open run with an outcome of the host's vocabulary."""
+    values = {
+        "task_id": task_id,
+        "run_id": run_id,
+        "now": now,
+        "outcome": outcome,
+        "run_status": "done" if outcome == "completed" else outcome,
+        "summary": summary,
+        "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else None,
+        "error": error,
+    }
+    connection.execute(statements.CLOSE_RUN, values).fetchone()
+
+
+def _finish(
+    connection: sqlite3.Connection,
+    lease: Lease,
+    row: sqlite3.Row,
+    now: int,
+    status: str,
+    changes: Mapping[str, Any],
+    result: str | None = None,
+) -> None:
+    values = {
+        **lease._asdict(),
+        **changes,
+        "status": status,
+        "result": result,
+        "now": now,
+        "failures_seen": row["consecutive_failures"],
+        "recurrences_seen": row["block_recurrences"],
+    }
+    if connection.execute(statements.FINISH_TASK, values).fetchone() is None:
+        raise leases.refusal(connection, lease)
+
+
+def _summary(handoff: Handoff) -> str | None:
+    return handoff.summary if handoff.summary is not None else handoff.result
+
+
+def _completed_payload(handoff: Handoff) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "result_len": len(handoff.result or ""),
+        "summary": rules.first_line(_summary(handoff), 400),
+    }
+    if handoff.verified_cards:
+        payload["verified_cards"] = list(handoff.verified_cards)
+    named = (handoff.metadata or {}).get("artifacts")
+    artifacts = (
+        [path.strip() for path in named if isinstance(path, str) and path.strip()] if isinstance(named, list) else []
+    )
+    if artifacts:
+        payload["artifacts"] = artifacts
+    return payload
+
+
+def _phantom_references(connection: sqlite3.Connection, handoff: Handoff) -> list[str]:
+    named = rules.task_references(" ".join(text for text in (handoff.summary, handoff.result) if text))
+    known = set(handoff.verified_cards)
+    return [
+        task_id
+        for task_id in named
+        if task_id not in known and connection.execute(statements.SELECT_TASK, {"task_id": task_id}).fetchone() is None
+    ]

@@ -1,0 +1,141 @@
+"""Reads: rows of the board as models. Nothing here changes a byte.
+
+Boards of older hosts lack columns and boards that we never wrote to lack our tables; both read as "not known".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from hermes_kanban_plugin.models import Event, HeldRun, Run, Task
+from hermes_kanban_plugin.store import statements
+from hermes_kanban_plugin.store.schema import wrap
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from sqlite_utils.db import Table
+
+_RUN_FACTS = (
+    "lane, accepted_at, supervisor_pid, exit_code, exit_signal, user_seconds, system_seconds, peak_memory_bytes, "
+    "last_output"
+)
+
+
+def find_task(connection: sqlite3.Connection, task_id: str) -> Task | None:
+    """Return one task, or None."""
+    row = connection.execute(statements.SELECT_TASK, {"task_id": task_id}).fetchone()
+    return Task.model_validate(dict(row)) if row else None
+
+
+def list_tasks(
+    connection: sqlite3.Connection,
+    *,
+    status: str | None = None,
+    assignee: str | None = None,
+    tenant: str | None = None,
+    archived: bool = False,
+) -> list[Task]:
+    """Return the tasks that match, best first (priority, then age), without archived ones unless asked for."""
+    wanted = {"status": status, "assignee": assignee, "tenant": tenant}
+    where = [f"{name} = :{name}" for name, value in wanted.items() if value is not None]
+    if not archived and status != "archived":
+        where.append("status <> 'archived'")
+    rows = table(connection, "tasks").rows_where(
+        " AND ".join(where) or None,
+        {name: value for name, value in wanted.items() if value is not None},
+        order_by="priority DESC, created_at, id",
+    )
+    return [Task.model_validate(row) for row in rows]
+
+
+def list_runs(connection: sqlite3.Connection, task_id: str) -> list[Run]:
+    """Return the attempts at a task, oldest first, with what their supervisors saw."""
+    rows = {row["id"]: dict(row) for row in table(connection, "task_runs").rows_where("task_id = ?", [task_id])}
+    if _has_own_tables(connection):
+        facts = f"SELECT run_id, {_RUN_FACTS} FROM kp_runs WHERE task_id = :task_id"
+        for row in connection.execute(facts, {"task_id": task_id}):
+            if row["run_id"] in rows:
+                rows[row["run_id"]].update({name: row[name] for name in row.keys() if name != "run_id"})  # noqa: SIM118
+    return [Run.model_validate(rows[run_id]) for run_id in sorted(rows)]
+
+
+def list_events(
+    connection: sqlite3.Connection, *, task_id: str | None = None, after: int = 0, limit: int = 1000
+) -> list[Event]:
+    """Return history rows after an event id, in order; of one task or of all."""
+    where, values = "id > :after", {"after": after, "task_id": task_id}
+    if task_id is not None:
+        where += " AND task_id = :task_id"
+    rows = table(connection, "task_events").rows_where(where, values, order_by="id", limit=limit)
+    return [Event.model_validate(row) for row in rows]
+
+
+def list_comments(connection: sqlite3.Connection, task_id: str) -> list[dict[str, Any]]:
+    """Return a task's comments, oldest first."""
+    rows = table(connection, "task_comments").rows_where("task_id = ?", [task_id], order_by="id")
+    return [{name: row[name] for name in ("id", "author", "body", "created_at")} for row in rows]
+
+
+def parents_of(connection: sqlite3.Connection, task_id: str) -> list[str]:
+    """Return the ids of the tasks that a task waits for."""
+    rows = table(connection, "task_links").rows_where("child_id = ?", [task_id], order_by="parent_id")
+    return [str(row["parent_id"]) for row in rows]
+
+
+def children_of(connection: sqlite3.Connection, task_id: str) -> list[str]:
+    """Return the ids of the tasks that wait for a task."""
+    rows = table(connection, "task_links").rows_where("parent_id = ?", [task_id], order_by="child_id")
+    return [str(row["child_id"]) for row in rows]
+
+
+def verify_cards(connection: sqlite3.Connection, task: Task, claimed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the ids that a worker says it created into those it did create and phantoms (contract section 3).
+
+    A card counts when its creator is the task's assignee or the task itself, or when it is linked below the task.
+    """
+    children = set(children_of(connection, task.id))
+    verified: list[str] = []
+    phantom: list[str] = []
+    for card in dict.fromkeys(claimed):
+        found = find_task(connection, card)
+        creators = {task.id, task.assignee} - {None}
+        known = found is not None and (found.created_by in creators or card in children)
+        (verified if known else phantom).append(card)
+    return verified, phantom
+
+
+def held_runs(connection: sqlite3.Connection) -> list[HeldRun]:
+    """Return every run that holds a task now."""
+    return [HeldRun.model_validate(dict(row)) for row in connection.execute(statements.HELD)]
+
+
+def held_run(connection: sqlite3.Connection, task_id: str) -> HeldRun | None:
+    """Return the run that holds one task, or None."""
+    return next((run for run in held_runs(connection) if run.task_id == task_id), None)
+
+
+def lingering_runs(connection: sqlite3.Connection) -> list[HeldRun]:
+    """Return closed runs whose processes were not proven gone yet."""
+    return [HeldRun.model_validate(dict(row)) for row in connection.execute(statements.LINGERING)]
+
+
+def candidates(connection: sqlite3.Connection, now: int, cooldown: int) -> list[Task]:
+    """Return the tasks that may be started, best first; ``cooldown`` is the pause in seconds after "try later"."""
+    rows = connection.execute(statements.CANDIDATES, {"now": now, "cooldown": cooldown})
+    return [Task.model_validate(dict(row)) for row in rows]
+
+
+def running_by_assignee(connection: sqlite3.Connection) -> dict[str, int]:
+    """Count the running tasks of each assignee, every task once."""
+    return {row["assignee"]: row["running"] for row in connection.execute(statements.RUNNING_BY_ASSIGNEE)}
+
+
+def table(connection: sqlite3.Connection, name: str) -> Table:
+    """Return one table through sqlite-utils, for reads and reports."""
+    return cast("Table", wrap(connection)[name])
+
+
+def _has_own_tables(connection: sqlite3.Connection) -> bool:
+    return table(connection, "kp_runs").exists()

@@ -1,0 +1,221 @@
+"""The life of a supervisor: accept, start, watch, renew, bury, record.
+
+It outlives the dispatcher and the gateway, holds one plain connection to the board for as long as its worker lives
+(which also guards the write-ahead log, contract W1), and stops its worker when the run is no longer current or when
+it could not renew the lease before it ended (self-fencing). Standard library only (POSIX).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import identity, redaction
+from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
+from hermes_kanban_plugin.store import cleanups, leases, outcomes, statements
+from hermes_kanban_plugin.store.connection import open_reader, open_writer
+from hermes_kanban_plugin.store.transaction import immediate
+from hermes_kanban_plugin.supervisor import output
+from hermes_kanban_plugin.supervisor.alarm import Alarm
+from hermes_kanban_plugin.supervisor.order import Order
+from hermes_kanban_plugin.supervisor.verdicts import Cause, Decision, decide
+from hermes_kanban_plugin.supervisor.worker import Ending, Worker, fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# How often the board is asked whether the run is still current; the question costs microseconds.
+WATCH_SECONDS = 0.25
+RECORD_ATTEMPTS_SECONDS = 60.0
+
+
+def main() -> int:
+    """Read the order and carry it out; returns 0, or 1 when the worker was refused or the order is unreadable."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a terminal's signals are the dispatcher's business
+    try:
+        order = Order.from_json(sys.stdin.read())
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return Supervisor(order, Clock()).run()
+
+
+class Supervisor:
+    """One run from accepted claim to recorded end."""
+
+    def __init__(self, order: Order, clock: Clock) -> None:
+        self.order = order
+        self.clock = clock
+        self.cause = Cause.NONE
+        self._alarm = Alarm()
+        self._stopped_at: float | None = None
+        self._closed_at: float | None = None
+        # The reader guards the write-ahead log and is closed last (see store/connection.py).
+        self._reader = open_reader(order.database)
+        self._writer = open_writer(order.database)
+        self._lease_ends = 0.0
+        self._started = 0.0
+        self._renewed = 0.0
+
+    def run(self) -> int:
+        """Carry the order out; returns the exit status of the supervisor."""
+        try:
+            with output.opened(self.order.log) as log:
+                worker = fork(self.order.argv, self.order.environment, self.order.directory, log)
+                if not self._accept(worker):
+                    return 1
+                self._supervise(worker)
+            return 0
+        finally:
+            self._writer.close()
+            self._reader.close()
+
+    def _accept(self, worker: Worker) -> bool:
+        """Take the claim over in the worker's name; the gate opens only after that is on the board."""
+        me = identity.capture(os.getpid())
+        now = self.clock.now()
+        try:
+            leases.accept(self._writer, self.order.lease, me, worker.identity, now + self.order.lease_seconds, now)
+        except (CallerMistake, sqlite3.Error) as refusal:
+            worker.dismiss()
+            print(f"not started: {refusal}", file=sys.stderr)
+            return False
+        self._started = self._renewed = self.clock.monotonic()
+        self._lease_ends = self._started + self.order.lease_seconds
+        return True
+
+    def _supervise(self, worker: Worker) -> None:
+        problem = worker.release()
+        self._watch(worker)
+        worker.sweep_group(self.order.grace_seconds)
+        self._record(worker.bury(), problem)
+        self._clean_up()
+
+    def _watch(self, worker: Worker) -> None:
+        """Wait for the worker's end; meanwhile renew the lease and look for reasons to stop it."""
+        while not worker.has_ended():
+            now = self.clock.monotonic()
+            if self.cause is Cause.NONE:
+                self._renew_if_due(now)
+                self.cause = self._reason_to_stop(now)
+            if self.cause is not Cause.NONE:
+                self._stop(worker, now)
+            self._alarm.wait(WATCH_SECONDS)
+
+    def _reason_to_stop(self, now: float) -> Cause:
+        limit = self.order.max_runtime
+        if self._alarm.told_to_stop:
+            return Cause.INTERRUPTED
+        if not self._is_current():
+            return Cause.LEASE_LOST if now >= self._farewell_ends(now) else Cause.NONE
+        if now >= self._lease_ends:
+            return Cause.LEASE_LOST
+        return Cause.OVERDUE if limit is not None and now - self._started >= limit else Cause.NONE
+
+    def _is_current(self) -> bool:
+        """Ask the board whether the run still holds its task; a board that cannot be read gives no reason to stop."""
+        try:
+            leases.current(self._reader, self.order.lease)
+        except CallerMistake:
+            return False
+        except sqlite3.Error:
+            return True
+        return True
+
+    def _farewell_ends(self, now: float) -> float:
+        """Return until when a worker whose run is closed may go on: it gets some time if it closed it itself."""
+        if self._closed_at is None:
+            self._closed_at = now
+        spoke = outcomes.has_final_word(self._reader, self.order.lease)
+        return self._closed_at + (self.order.farewell_seconds if spoke else 0)
+
+    def _renew_if_due(self, now: float) -> None:
+        if now - self._renewed < self.order.lease_seconds / 3:
+            return
+        try:
+            leases.renew(self._writer, self.order.lease, self.clock.now() + self.order.lease_seconds)
+        except (CallerMistake, sqlite3.Error):
+            return  # superseded shows in _is_current; a locked board is tried again until the lease ends
+        self._renewed, self._lease_ends = now, now + self.order.lease_seconds
+
+    def _stop(self, worker: Worker, now: float) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = now
+            worker.signal_group(signal.SIGTERM)
+            worker.signal_group(signal.SIGCONT)  # a stopped process must wake up to see the TERM
+        elif now - self._stopped_at >= self.order.grace_seconds:
+            worker.signal_group(signal.SIGKILL)
+
+    def _record(self, ending: Ending, problem: str | None) -> None:
+        """Write how it ended; a run that already ended on the board (its worker spoke, or it lost it) keeps its end."""
+        last_output = redaction.redact(output.tail(self.order.log))
+        facts = outcomes.ExitFacts(*ending, last_output=last_output or None)
+        decision = self._decide(ending, problem)
+        self._insist(lambda: self._write(decision, facts, ending))
+
+    def _decide(self, ending: Ending, problem: str | None) -> Decision:
+        if problem is not None:
+            return Decision("fail", "spawn_failed", "spawn_failed", problem)
+        runtime = self.clock.monotonic() - self._started
+        return decide(ending, self.cause, completes=self.order.completes, runtime=runtime, limit=self.order.max_runtime)
+
+    def _write(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending) -> None:
+        """Write the end of the run and the end of its processes in one transaction."""
+        lease, now = self.order.lease, self.clock.now()
+        with immediate(self._writer):
+            with suppress(CallerMistake):  # ended by its worker or taken by somebody else: that word stands
+                self._end_run(decision, facts, ending, now)
+            outcomes.record_exit(self._writer, lease, facts, now)
+
+    def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending, now: int) -> None:
+        lease, payload = self.order.lease, self._payload(ending)
+        if decision.kind == "complete":
+            summary = facts.last_output or "finished without output"
+            outcomes.complete(self._writer, lease, outcomes.Handoff(summary=summary, metadata={"exit_code": 0}), now)
+        elif decision.kind == "release":
+            outcomes.release(self._writer, lease, decision.outcome, decision.error, payload, now)
+        else:
+            limit = self.order.failure_limit
+            failure = outcomes.Failure(decision.outcome, decision.error, decision.event, payload, limit)
+            outcomes.fail(self._writer, lease, failure, now)
+
+    def _payload(self, ending: Ending) -> dict[str, object]:
+        payload: dict[str, object] = {"claimer": self.order.lease.lock, "exit_code": ending.exit_code}
+        if ending.exit_signal is not None:
+            payload["exit_signal"] = ending.exit_signal
+        if self.cause is Cause.OVERDUE:
+            payload |= {
+                "elapsed_seconds": int(self.clock.monotonic() - self._started),
+                "limit_seconds": self.order.max_runtime,
+            }
+        return payload
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Try a write until it is on the board; after a minute the orphan scan has to find out by itself."""
+        deadline = self.clock.monotonic() + RECORD_ATTEMPTS_SECONDS
+        while True:
+            try:
+                return write()
+            except (sqlite3.Error, BoardUnusable) as problem:
+                if self.clock.monotonic() >= deadline:
+                    print(f"could not record the end of {self.order.lease}: {problem}", file=sys.stderr)
+                    return None
+                time.sleep(0.2)
+
+    def _clean_up(self) -> None:
+        """Remove the workspace if it is due; another task's folder is only touched when no run of it is open."""
+
+        def is_vacant(cleanup: cleanups.Cleanup) -> bool:
+            return self._writer.execute(statements.LIVING_RUN, {"task_id": cleanup.task_id}).fetchone() is None
+
+        try:
+            cleanups.remove_due(self._writer, [self.order.workspaces], is_vacant)
+        except sqlite3.Error as problem:
+            print(f"left for the next tick: clean-up of {self.order.lease.task_id}: {problem}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""What the end of a worker means for its task: pure, facts in, decision out.
+
+Standard library only: the supervisor uses this module. Rule source: contract sections 3 and 5, W7, W29.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.rules import EXIT_TRY_LATER
+
+if TYPE_CHECKING:
+    from hermes_kanban_plugin.supervisor.worker import Ending
+
+
+class Cause(StrEnum):
+    """Why the supervisor ended its worker itself."""
+
+    NONE = "none"
+    INTERRUPTED = "interrupted"
+    OVERDUE = "overdue"
+    LEASE_LOST = "lease_lost"
+
+
+class Decision(NamedTuple):
+    """What to write: ``kind`` is complete, release or fail; the rest are the words for the board."""
+
+    kind: str
+    outcome: str
+    event: str
+    error: str
+
+
+def decide(ending: Ending, cause: Cause, *, completes: bool, runtime: float, limit: int | None) -> Decision:
+    """Decide what the end of a worker that said nothing itself means.
+
+    Args:
+        ending: exit code or signal.
+        cause: whether the supervisor stopped it, and why.
+        completes: whether exit status 0 means done (command lanes).
+        runtime: how long it ran, seconds.
+        limit: the attempt's limit, seconds, or None.
+    """
+    if cause is Cause.INTERRUPTED:
+        return Decision("release", "reclaimed", "reclaimed", "interrupted: the supervisor was told to stop")
+    if cause is Cause.LEASE_LOST:
+        return Decision("release", "reclaimed", "reclaimed", "stopped: the lease was lost or could not be renewed")
+    if cause is Cause.OVERDUE:
+        return Decision("fail", "timed_out", "timed_out", f"ran {runtime:.0f} s, longer than its limit of {limit} s")
+    if ending.exit_code == EXIT_TRY_LATER:
+        return Decision("release", "rate_limited", "rate_limited", f"exit status {EXIT_TRY_LATER}: try again later")
+    if ending.exit_code == 0:
+        if completes:
+            return Decision("complete", "completed", "completed", "")
+        error = "the worker ended with status 0 without calling kanban_complete or kanban_block"
+        return Decision("fail", "crashed", "protocol_violation", error)
+    how = f"killed by signal {ending.exit_signal}" if ending.exit_signal else f"exit status {ending.exit_code}"
+    return Decision("fail", "crashed", "crashed", f"the worker ended with {how}")

@@ -1,0 +1,160 @@
+"""The worker as a process group: born behind a gate, watched without being touched, ended whole.
+
+The child is forked and waits at a pipe until the claim is accepted; if that is refused it never executes an
+instruction of the worker's program. Standard library only (POSIX).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hermes_kanban_plugin.identity import ProcessIdentity
+
+# Exit status of a child that could not become the worker's program (as shells use it).
+EXIT_NOT_STARTED = 127
+POLL_SECONDS = 0.02
+
+
+class Ending(NamedTuple):
+    """How the worker ended: exit code or signal, seconds of CPU, bytes of memory at the peak."""
+
+    exit_code: int | None
+    exit_signal: int | None
+    user_seconds: float
+    system_seconds: float
+    peak_memory_bytes: int
+
+
+class Worker:
+    """A forked child that leads its own session and process group."""
+
+    def __init__(self, pid: int, gate: int, error: int) -> None:
+        self.pid = pid
+        self._gate = gate
+        self._error = error
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Who the child is; the same before and after it becomes the worker's program."""
+        return identity.capture(self.pid)
+
+    def release(self) -> str | None:
+        """Open the gate; returns why the program could not be started, or None when it runs."""
+        os.write(self._gate, b"!")
+        os.close(self._gate)
+        with os.fdopen(self._error, "rb") as stream:
+            return stream.read().decode(errors="replace") or None
+
+    def dismiss(self) -> None:
+        """Close the gate for good: the child ends without having run the program."""
+        os.close(self._gate)
+        os.close(self._error)
+        os.waitpid(self.pid, 0)
+
+    def has_ended(self) -> bool:
+        """Say whether the worker ended, without burying it: until then nobody else can get its pid and group."""
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, options) is not None
+
+    def bury(self) -> Ending:
+        """Return how the worker ended and let its pid go."""
+        _, status, usage = os.wait4(self.pid, 0)
+        signaled = os.WIFSIGNALED(status)
+        return Ending(
+            exit_code=None if signaled else os.waitstatus_to_exitcode(status),
+            exit_signal=os.WTERMSIG(status) if signaled else None,
+            user_seconds=usage.ru_utime,
+            system_seconds=usage.ru_stime,
+            peak_memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        )
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the whole group, which is ours because its leader was not buried yet."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS answers the latter for a group of zombies
+            os.killpg(self.pid, number)
+
+    def sweep_group(self, grace_seconds: float) -> None:
+        """End what a worker that ended left behind in its group: TERM, grace, KILL, until nobody is left."""
+        deadline = time.monotonic() + grace_seconds
+        stopped = False
+        while group_members(self.pid):
+            late = time.monotonic() >= deadline
+            if late or not stopped:
+                self.signal_group(signal.SIGKILL if late else signal.SIGTERM)
+                self.signal_group(signal.SIGCONT)
+                stopped = True
+            time.sleep(POLL_SECONDS)
+
+
+def group_members(group: int) -> list[int]:
+    """Return the living processes of a process group (zombies are dead)."""
+    if sys.platform != "linux":
+        return _group_members_ps(group)
+    members = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stream:
+                state, _, found = stream.read().rpartition(b")")[2].split()[:3]
+                if int(found) == group and state not in b"ZX":
+                    members.append(int(name))
+    return members
+
+
+def _group_members_ps(group: int) -> list[int]:
+    from subprocess import run  # late: Linux never needs it
+
+    done = run(["ps", "-axo", "pid=,pgid=,state="], capture_output=True, text=True, check=False)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return [int(pid) for pid, found, state in rows if int(found) == group and state[:1] != "Z"]
+
+
+def fork(argv: Sequence[str], environment: dict[str, str], directory: str, log: int) -> Worker:
+    """Fork the child and leave it waiting at its gate.
+
+    Args:
+        argv: program and arguments; the program is looked up on the PATH of ``environment``.
+        environment: the worker's whole environment.
+        directory: where it starts.
+        log: an open descriptor for its output.
+    """
+    gate_read, gate_write = os.pipe()
+    error_read, error_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(gate_write)
+        os.close(error_read)
+        _become(argv, environment, directory, log, gate_read, error_write)
+    os.close(gate_read)
+    os.close(error_write)
+    return Worker(pid, gate_write, error_read)
+
+
+def _become(argv: Sequence[str], environment: dict[str, str], directory: str, log: int, gate: int, error: int) -> None:
+    """Wait at the gate, then become the worker's program; never returns."""
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if os.read(gate, 1) != b"!":
+            os._exit(EXIT_NOT_STARTED)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(directory)
+        os.execvpe(argv[0], list(argv), environment)
+    except BaseException as problem:  # noqa: BLE001 - the child may never return into the supervisor's code
+        os.write(error, f"{argv[0]}: {problem}".encode())
+    finally:
+        os._exit(EXIT_NOT_STARTED)

@@ -1,0 +1,171 @@
+"""The shared front of the agent tools: arguments in, ownership checked, JSON out, never an exception.
+
+Bad input of any kind answers ``{"error": …}`` with a remedy and changes nothing. Rule source: contract section 6.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hermes_kanban_plugin import host, settings
+from hermes_kanban_plugin.board import Board, open_board
+from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
+from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, NotTheOwner
+from hermes_kanban_plugin.models import MAX_TEXT
+from hermes_kanban_plugin.store.connection import translating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hermes_kanban_plugin.manager import Manager
+    from hermes_kanban_plugin.models import Task
+    from hermes_kanban_plugin.store.leases import Lease
+
+log = logging.getLogger(__name__)
+
+TOOLSET = "kanban"
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+# A single string where a list is asked for is taken as a list of one, as the host does.
+TextList = Annotated[list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class ToolArguments(BaseModel):
+    """What every tool takes: which task (default: the worker's own) and which board (default: the current one)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    task_id: Text | None = Field(None, description="Id of the task; by default the task this worker was started for.")
+    board: Text | None = Field(None, description="Name of the board; by default the board this process is pinned to.")
+
+
+class Call(NamedTuple):
+    """One checked call: the open board, the task as it is, who calls, and the lease if the caller is a worker."""
+
+    board: Board
+    task: Task
+    caller: Caller
+    lease: Lease | None
+
+    def lease_seconds(self) -> int:
+        """Return how long an extended lease lasts, seconds."""
+        return settings.load(self.board.location.root).plugin.lease_seconds
+
+
+class Tool(NamedTuple):
+    """An agent tool: its name, what the model is told, its arguments, and what it does with a checked call."""
+
+    name: str
+    description: str
+    arguments: type[ToolArguments]
+    handler: Callable[[Call, Any], dict[str, Any]]
+    emoji: str = ""
+
+    def schema(self) -> dict[str, Any]:
+        """Return the tool's JSON schema in the form the host hands to models."""
+        full = self.arguments.model_json_schema()
+        properties = {name: _plain(prop) for name, prop in full["properties"].items()}
+        order = [*[name for name in properties if name != "board"], "board"]
+        parameters = {
+            "type": "object",
+            "properties": {name: properties[name] for name in order},
+            "required": full.get("required", []),
+        }
+        return {"name": self.name, "description": self.description, "parameters": parameters}
+
+
+def _plain(prop: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a property without what pydantic adds for optional values and limits, which models need not see."""
+    chosen: Mapping[str, Any] = next((one for one in prop.get("anyOf", []) if one.get("type") != "null"), prop)
+    plain = {name: chosen[name] for name in ("type", "enum") if name in chosen}
+    if "items" in chosen:
+        plain["items"] = {"type": chosen["items"]["type"]}
+    return {**plain, "description": prop.get("description", "")}
+
+
+def call(tool: Tool, manager: Manager, arguments: Any) -> str:
+    """Run a tool for an agent; returns its JSON answer, ``{"ok": true, …}`` or ``{"error": "…"}``, and never raises."""
+    try:
+        answer = perform(tool, manager, arguments, caller_of(os.environ, os.getpid()))
+        return json.dumps({"ok": True, **answer}, ensure_ascii=False)
+    except KanbanError as refusal:
+        return _error(f"{tool.name}: {refusal}")
+    except (sqlite3.Error, OSError) as problem:
+        log.warning("%s failed: %s", tool.name, problem)
+        return _error(f"{tool.name}: {problem}. Nothing was changed; call it again")
+    except Exception as problem:  # the model gets a sentence, the log the trace
+        log.exception("%s failed", tool.name)
+        return _error(f"{tool.name} failed unexpectedly ({type(problem).__name__}: {problem}); nothing was changed")
+
+
+def perform(tool: Tool, manager: Manager, arguments: Any, caller: Caller) -> dict[str, Any]:
+    """Run a tool for a caller and return its answer.
+
+    Raises:
+        KanbanError: it was refused or failed; nothing was changed.
+    """
+    parsed = _parse(tool, arguments)
+    task_id = _task_id(parsed, caller)
+    _check_ownership(manager, caller, task_id, tool.name)
+    with open_board((parsed.board or "").strip() or None) as board, translating(board.path):
+        checked = Call(board, board.task(task_id), caller, caller.lease if caller.is_worker else None)
+        return tool.handler(checked, parsed)
+
+
+def tools_of(manager: Manager) -> dict[str, Tool]:
+    """Return the tools that the plugins bring, by name; the first one of a name stays and a second is refused."""
+    found: dict[str, Tool] = {}
+
+    def register(tool: Tool) -> None:
+        if tool.name in found:
+            raise ValueError(f"a tool named {tool.name!r} is registered already")
+        found[tool.name] = tool
+
+    manager.tell("kanban_register_tools", register=register)
+    return found
+
+
+def _error(message: str) -> str:
+    return json.dumps({"error": message}, ensure_ascii=False)
+
+
+def _parse(tool: Tool, arguments: Any) -> Any:
+    if not isinstance(arguments, dict):
+        raise InvalidArgument(f"arguments must be an object, got {type(arguments).__name__}")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return tool.arguments.model_validate(given)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "arguments"
+        raise InvalidArgument(f"{field}: {first['msg']}. Correct it and call {tool.name} again") from problem
+
+
+def _task_id(parsed: ToolArguments, caller: Caller) -> str:
+    task_id = (parsed.task_id or "").strip() or caller.task_id
+    if not task_id:
+        raise InvalidArgument("task_id is required here, because this process was not started for a task")
+    return task_id
+
+
+def _check_ownership(manager: Manager, caller: Caller, task_id: str, action: str) -> None:
+    """Ask every plugin; one DENY is enough, an error is a DENY, and without an ALLOW nothing is allowed."""
+    allowed = False
+    for name, vote, problem in manager.poll("kanban_check_ownership", caller=caller, task_id=task_id, action=action):
+        if problem is not None:
+            raise NotTheOwner(f"{action} was refused because the ownership check of plugin {name} failed: {problem}")
+        if vote is not None and not vote.allowed:
+            raise NotTheOwner(vote.reason or f"{action} was refused by plugin {name}")
+        allowed = allowed or (vote is not None and vote.allowed)
+    if not allowed:
+        raise NotTheOwner(f"{action} was refused: no plugin allows it; see ownership_check in docs/reference/hooks.md")
+
+
+def clean(text: str | None) -> str | None:
+    """Return a text without secrets, or None when there is nothing in it."""
+    return host.redact(text) if text and text.strip() else None

@@ -1,0 +1,180 @@
+"""The built-in tick: runs each phase by telling every plugin, promotes, claims, starts, tells the news."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import lanes, workspaces
+from hermes_kanban_plugin.dispatch.admission import Admitted, admit
+from hermes_kanban_plugin.dispatch.context import Phase
+from hermes_kanban_plugin.errors import CallerMistake, LaunchFailed
+from hermes_kanban_plugin.hookspecs import hookimpl
+from hermes_kanban_plugin.models import Skipped, Started
+from hermes_kanban_plugin.store import journal, outcomes, queries, statements
+from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
+from hermes_kanban_plugin.store.transaction import immediate
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from hermes_kanban_plugin.dispatch.context import TickContext
+    from hermes_kanban_plugin.models import Task
+
+log = logging.getLogger(__name__)
+TOLD = "kanban_task_event"
+NEWS_BATCH = 500
+
+
+@hookimpl(trylast=True)
+def kanban_run_phase(context: TickContext, phase: Phase) -> bool:
+    """Run a phase by telling every plugin about it."""
+    context.runtime.manager.tell("kanban_tick", context=context, phase=phase)
+    return True
+
+
+@hookimpl(trylast=True)
+def kanban_tick(context: TickContext, phase: Phase) -> None:
+    """Do what belongs to no other built-in plugin: bury, promote, dispatch, report."""
+    if phase is Phase.REAP and not context.dry_run:
+        bury_supervisors(context)
+    elif phase is Phase.PROMOTE:
+        context.promoted += context.board.promote()
+    elif phase is Phase.DISPATCH and context.may_start:
+        dispatch(context)
+    elif phase is Phase.REPORT and not context.dry_run:
+        context.board.tidy()
+        tell_news(context)
+
+
+def bury_supervisors(context: TickContext) -> None:
+    """Collect the supervisors that ended, and fail at once the launches that never came to an accepted claim."""
+    living = []
+    for launched in context.runtime.launched:
+        status = launched.poll()
+        if status is None:
+            living.append(launched)
+        elif status != 0:
+            error = f"the supervisor ended with status {status} before it accepted the claim; see the task's log"
+            _fail_launch(context, launched.lease, error, unaccepted_only=True)
+    context.runtime.launched[:] = living
+
+
+def dispatch(context: TickContext) -> None:
+    """Claim the best tasks that the caps allow, in one transaction per lane, and start their workers."""
+    candidates = _without_held(context, _candidates(context))
+    running = dict(context.elsewhere)
+    for assignee, count in queries.running_by_assignee(context.board.writer).items():
+        running[assignee] = running.get(assignee, 0) + count
+    plugin = context.settings.plugin
+    admission = admit(candidates, running, context.settings.host, lambda name: lanes.lane_of(name, plugin))
+    context.skipped += admission.skipped
+    chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
+    _assign_defaults(context, chosen)
+    leases = _claim(context, chosen)
+    for admitted in chosen:
+        lease = leases.get(admitted.task.id)
+        if lease is not None:
+            _start(context, admitted, lease)
+
+
+def _candidates(context: TickContext) -> list[Task]:
+    cooldown = context.settings.plugin.rate_limit_cooldown_seconds
+    return queries.candidates(context.board.writer, context.now, cooldown)
+
+
+def _without_held(context: TickContext, tasks: list[Task]) -> list[Task]:
+    free = []
+    for task in tasks:
+        held = context.runtime.manager.tell("kanban_before_dispatch", task=task, board=context.board)
+        if held:
+            context.skipped.append(Skipped(task_id=task.id, reason=f"held by {held[0][0]}: {held[0][1]}"))
+        else:
+            free.append(task)
+    return free
+
+
+def _assign_defaults(context: TickContext, chosen: list[Admitted]) -> None:
+    """Write the default assignee on the tasks that have none, so that the board says who works on them."""
+    unassigned = [admitted for admitted in chosen if admitted.assigned_by_default]
+    if not unassigned:
+        return
+    with immediate(context.board.writer) as writer:
+        for task, assignee, _, _ in unassigned:
+            values = {"task_id": task.id, "assignee": assignee, "status": task.status}
+            if writer.execute(statements.ASSIGN_DEFAULT, values).fetchone():
+                payload = {"assignee": assignee, "source": "kanban.default_assignee"}
+                journal.append(writer, task.id, "assigned", payload, context.now)
+
+
+def _claim(context: TickContext, chosen: list[Admitted]) -> dict[str, Lease]:
+    plugin, found = context.settings.plugin, {}
+    expires = context.now + min(plugin.launch_seconds, plugin.lease_seconds)
+    for lane, source in sorted({(admitted.lane, admitted.task.status) for admitted in chosen}):
+        ids = [admitted.task.id for admitted in chosen if (admitted.lane, admitted.task.status) == (lane, source)]
+        terms = ClaimTerms(context.runtime.lock_prefix(), expires, lane, source)
+        found.update({lease.task_id: lease for lease in context.board.claim(ids, terms)})
+    return found
+
+
+def _start(context: TickContext, admitted: Admitted, lease: Lease) -> None:
+    task = admitted.task.model_copy(update={"assignee": admitted.assignee})
+    try:
+        path = "" if context.dry_run else _launch(context, task, lease)
+    except Exception as problem:  # noqa: BLE001 - isolation edge: whatever a spawner raises is this task's failure alone
+        _fail_launch(context, lease, str(problem) or type(problem).__name__)
+        context.failed.append(Skipped(task_id=task.id, reason=str(problem)))
+        return
+    run_id = None if context.dry_run else lease.run_id
+    started = Started(task_id=task.id, run_id=run_id, assignee=task.assignee, lane=admitted.lane, workspace=path)
+    context.started.append(started)
+
+
+def _launch(context: TickContext, task: Task, lease: Lease) -> str:
+    workspace = workspaces.prepare(task, context.board.location)
+    with immediate(context.board.writer) as writer:
+        values = {**lease._asdict(), "path": str(workspace.path), "branch": workspace.branch}
+        if writer.execute(statements.SET_WORKSPACE, values).fetchone() is None:
+            raise LaunchFailed("the claim was taken back before the worker was started")
+    ask = context.runtime.manager.ask
+    if not ask("kanban_spawn_worker", context=context, task=task, lease=lease, workspace=workspace):
+        raise LaunchFailed("no plugin started the worker")
+    return str(workspace.path)
+
+
+def _fail_launch(context: TickContext, lease: Lease, error: str, *, unaccepted_only: bool = False) -> None:
+    """Book a failed launch on the task, unless the run is not current any more."""
+    writer, limit = context.board.writer, context.settings.host.failure_limit
+    try:
+        with immediate(writer):
+            accepted = "SELECT 1 FROM kp_runs WHERE run_id = :run_id AND accepted_at IS NOT NULL"
+            if unaccepted_only and writer.execute(accepted, {"run_id": lease.run_id}).fetchone():
+                return
+            failure = outcomes.Failure("spawn_failed", error, "spawn_failed", {"error": error[:500]}, limit)
+            outcomes.fail(writer, lease, failure, context.now)
+    except CallerMistake as mistake:
+        log.info("a failed launch was not booked: %s", mistake)
+
+
+def tell_news(context: TickContext) -> None:
+    """Tell every plugin what happened since the last time: at least once, in order, after the commit."""
+    writer = context.board.writer
+    row = writer.execute("SELECT event_id FROM kp_cursors WHERE name = :name", {"name": TOLD}).fetchone()
+    if row is None:
+        # The first dispatcher on a board starts with what happens from now on.
+        row = writer.execute("SELECT COALESCE(max(id), 0) AS event_id FROM task_events").fetchone()
+        _move_cursor(writer, row["event_id"])
+        return
+    news = queries.list_events(writer, after=row["event_id"], limit=NEWS_BATCH)
+    for event in news:
+        context.runtime.manager.tell(TOLD, event=event, board=context.board)
+    if news:
+        _move_cursor(writer, news[-1].id)
+
+
+def _move_cursor(writer: sqlite3.Connection, event_id: int) -> None:
+    move = """
+        INSERT INTO kp_cursors (name, event_id) VALUES (:name, :event_id)
+        ON CONFLICT (name) DO UPDATE SET event_id = excluded.event_id WHERE kp_cursors.event_id < excluded.event_id"""
+    with immediate(writer):
+        writer.execute(move, {"name": TOLD, "event_id": event_id})

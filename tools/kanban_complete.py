@@ -1,0 +1,144 @@
+"""The agent tool kanban_complete: hand the finished work over."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from pydantic import Field
+
+from hermes_kanban_plugin import artifacts, host
+from hermes_kanban_plugin.errors import InvalidArgument, PhantomCards
+from hermes_kanban_plugin.rules import first_line
+from hermes_kanban_plugin.store import journal, queries
+from hermes_kanban_plugin.store.outcomes import Handoff
+from hermes_kanban_plugin.store.transaction import immediate
+from hermes_kanban_plugin.toolkit import Call, Text, TextList, Tool, ToolArguments, clean
+
+
+class Arguments(ToolArguments):
+    """What kanban_complete takes (contract section 6)."""
+
+    summary: Text | None = Field(
+        None, description="What you did, in one to three sentences, for people and for the tasks that follow."
+    )
+    metadata: dict[str, Any] | None = Field(
+        None, description="Facts about this attempt for machines, such as changed files, tests run or findings."
+    )
+    result: Text | None = Field(None, description="A short result line; prefer summary.")
+    created_cards: TextList | None = Field(
+        None, description="Ids of the tasks you created during this run, as kanban_create returned them; checked."
+    )
+    artifacts: TextList | None = Field(
+        None,
+        description=(
+            "Absolute paths of the files you deliver. They must exist; files in a scratch workspace are copied to the "
+            "task's attachments before the workspace is removed."
+        ),
+    )
+
+
+def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
+    """Finish the task.
+
+    Raises:
+        InvalidArgument: neither summary nor result, or the goal's judge objects.
+        PhantomCards: a created card does not exist or is somebody else's; noted in the history.
+        ArtifactNotPreserved: a declared file could not be kept; the task stays as it is.
+        Superseded: the worker's run is not current any more.
+        WrongState: the task cannot be completed from where it is (callers that are not workers).
+    """
+    task = call.task
+    summary, result = clean(arguments.summary), clean(arguments.result)
+    if not (summary or result):
+        raise InvalidArgument("give at least one of summary (preferred) and result")
+    _ask_judge(call, summary or result or "")
+    verified = _verify_cards(call, arguments, summary or result)
+    metadata = _metadata(call, arguments)
+    promised = _promised_files(call, arguments, metadata, f"{summary or ''}\n{result or ''}")
+    kept = artifacts.preserve(promised, task, call.board.location)
+    if kept.paths:
+        metadata["artifacts"] = kept.paths
+    handoff = Handoff(summary, result, metadata or None, verified, kept.copies)
+    try:
+        run_id = _finish(call, handoff)
+    except BaseException:
+        kept.discard()
+        raise
+    call.board.tidy()
+    host.fire_lifecycle_hook(
+        "kanban_task_completed",
+        task_id=task.id,
+        board=call.board.slug,
+        assignee=task.assignee,
+        run_id=run_id,
+        summary=summary or result,
+    )
+    return {"task_id": task.id, "run_id": run_id}
+
+
+def _finish(call: Call, handoff: Handoff) -> int | None:
+    if call.lease is not None:
+        call.board.complete_run(call.lease, handoff)
+        return call.lease.run_id
+    call.board.complete(call.task.id, handoff, call.caller.profile)
+    runs = call.board.runs(call.task.id)
+    return runs[-1].id if runs else None
+
+
+def _ask_judge(call: Call, answer: str) -> None:
+    if not call.task.goal_mode:
+        return
+    objection = host.judge_goal(f"{call.task.title}\n\n{call.task.body or ''}".strip(), answer)
+    if objection is not None:
+        raise InvalidArgument(
+            f"the goal's judge does not agree yet: {objection}. Give evidence for the task's criteria in the summary, "
+            f"or create follow-up tasks with parents=[{call.task.id}] and go on"
+        )
+
+
+def _verify_cards(call: Call, arguments: Arguments, summary: str | None) -> list[str]:
+    claimed = [card.strip() for card in arguments.created_cards or [] if card.strip()]
+    verified, phantom = queries.verify_cards(call.board.reader, call.task, claimed)
+    if phantom:
+        payload = {"phantom_cards": phantom, "verified_cards": verified, "summary_preview": first_line(summary, 200)}
+        with immediate(call.board.writer) as writer:
+            kind = "completion_blocked_hallucination"
+            journal.append(writer, call.task.id, kind, payload, call.board.clock.now())
+        raise PhantomCards(phantom)
+    return verified
+
+
+def _metadata(call: Call, arguments: Arguments) -> dict[str, Any]:
+    """Return the facts without secrets, with the worker's session if it is the task's own worker."""
+    given = arguments.metadata or {}
+    try:
+        metadata: dict[str, Any] = json.loads(host.redact(json.dumps(given, ensure_ascii=False)))
+    except (TypeError, ValueError) as problem:
+        raise InvalidArgument(f"metadata cannot be stored as JSON ({problem}); use plain values") from problem
+    session = os.environ.get("HERMES_SESSION_ID")
+    if call.caller.is_worker and session:
+        metadata["worker_session_id"] = session
+    return metadata
+
+
+def _promised_files(call: Call, arguments: Arguments, metadata: dict[str, Any], text: str) -> list[str]:
+    """Return the deliverables: those in the metadata, those declared, and files of the workspace named in the text."""
+    listed = metadata.get("artifacts")
+    stated = [*(listed if isinstance(listed, list) else []), *(arguments.artifacts or [])]
+    named = artifacts.named_in(text, call.task, call.board.location)
+    return list(dict.fromkeys(str(path).strip() for path in (*stated, *named) if str(path).strip()))
+
+
+TOOL = Tool(
+    name="kanban_complete",
+    description=(
+        "Mark your task done and hand the work over. Prefer summary: one to three sentences on what you did. Put facts "
+        "for machines into metadata. List tasks that you created in created_cards and files that you deliver in "
+        "artifacts. At least one of summary and result is needed. If it answers that your run was superseded, stop."
+    ),
+    arguments=Arguments,
+    handler=complete,
+    emoji="✔",
+)
