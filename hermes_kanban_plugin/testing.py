@@ -10,7 +10,6 @@ It imports no test framework. Example::
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import identity
@@ -24,6 +23,8 @@ from hermes_kanban_plugin.store import connection, queries, statements
 from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hermes_kanban_plugin.dispatch.context import Phase, TickContext
     from hermes_kanban_plugin.models import Event
 
@@ -175,7 +176,7 @@ def _two_trees(reader: Any) -> list[str]:
     if not queries.table(reader, "kp_runs").exists():
         return []
     living: dict[str, set[int]] = {}
-    joined = "SELECT kp_runs.*, kp_runs.run_id AS known_run_id FROM kp_runs WHERE accepted_at IS NOT NULL AND ended_at IS NULL"
+    joined = "SELECT *, run_id AS known_run_id FROM kp_runs WHERE accepted_at IS NOT NULL AND ended_at IS NULL"
     for row in _rows(reader, joined):
         run = HeldRun.model_validate(row)
         if run.worker is None:

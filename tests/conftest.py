@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +17,20 @@ from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.store import connection
 from hermes_kanban_plugin.testing import FakeClock, make_board
 
-TEMPORARY_ROOT = Path(tempfile.gettempdir()).resolve()
-
 
 def pytest_report_header() -> str:
     return f"SQLite {sqlite3.sqlite_version}, sqlite-utils {getattr(sqlite_utils, '__version__', '4')}"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def guarded_boards() -> Iterator[None]:
+def guarded_boards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Refuse to open any board outside the temporary root, whatever a test or the environment asks for."""
     connect = connection._connect
+    root = tmp_path_factory.getbasetemp().resolve()
 
     def guarded(path: str, mode: str) -> sqlite3.Connection:
-        if not Path(path).resolve().is_relative_to(TEMPORARY_ROOT):
-            raise AssertionError(f"a test tried to open {path}, which is outside {TEMPORARY_ROOT}")
+        if not Path(path).resolve().is_relative_to(root):
+            raise AssertionError(f"a test tried to open {path}, which is outside {root}")
         return connect(path, mode)
 
     connection._connect = guarded
