@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    from hermes_kanban_plugin.cli.parser import build
+    from hermes_kanban_plugin.cli.parser import parse
 
-    parsed = build().parse_args(arguments)
+    parsed = parse(arguments)
     level = logging.DEBUG if os.environ.get("HERMES_KANBAN_PLUGIN_DEBUG") else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:

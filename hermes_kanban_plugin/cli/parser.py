@@ -11,7 +11,7 @@ from hermes_kanban_plugin.cli import acting, reading, serving
 from hermes_kanban_plugin.models import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -33,6 +33,17 @@ def build() -> argparse.ArgumentParser:
     _add_operating(verbs)
     _add_serving(verbs)
     return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; words of a reason may stand before or after the flags, which argparse alone refuses."""
+    parser = build()
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest and isinstance(getattr(parsed, "reason", None), list) and not any(word.startswith("-") for word in rest):
+        parsed.reason += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return parsed
 
 
 def duration(text: str) -> int:

@@ -53,7 +53,9 @@ def dispatcher(args: argparse.Namespace) -> int:
 def _print_reports(reports: list[TickReport]) -> None:
     for report in reports:
         if report.busy:
-            _print_report(report)
+            _print_report(
+                report.model_copy(update={"skipped": []})
+            )  # the same every tick; dispatch --dry-run says them
 
 
 def _print_json_reports(reports: list[TickReport]) -> None:
