@@ -1,1 +1,1 @@
-"""Benchmarks."""
+"""Benchmarks: ours against the host and against bare SQLite, in one run, as ratios. Never part of the tests."""
