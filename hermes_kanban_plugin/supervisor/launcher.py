@@ -44,7 +44,9 @@ def launch(order: Order) -> Launched:
         LaunchFailed: the process could not be started, or died before it had read its order.
     """
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment["HERMES_KANBAN_CLAIM_LOCK"] = order.lease.lock  # the second proof of its identity
+    # The second proof of its identity, and what its processes are found by (identity.py, processes.py).
+    environment["HERMES_KANBAN_CLAIM_LOCK"] = order.lease.lock
+    environment["HERMES_KANBAN_RUN_ID"] = str(order.lease.run_id)
     try:
         Path(order.log).parent.mkdir(parents=True, exist_ok=True)
         with open(order.log, "ab") as stream:

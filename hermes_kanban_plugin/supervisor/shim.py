@@ -92,10 +92,10 @@ class Supervisor:
         return True
 
     def _supervise(self, worker: Worker) -> None:
-        problem = worker.release()
+        worker.release()
         self._watch(worker)
         worker.sweep_group(self.order.grace_seconds)
-        self._record(worker.bury(), problem)
+        self._record(worker.bury(), worker.launch_problem())
         self._clean_up()
 
     def _watch(self, worker: Worker) -> None:

@@ -48,12 +48,10 @@ class Worker:
         """Who the child is; the same before and after it becomes the worker's program."""
         return identity.capture(self.pid)
 
-    def release(self) -> str | None:
-        """Open the gate; returns why the program could not be started, or None when it runs."""
+    def release(self) -> None:
+        """Open the gate: the child becomes the worker's program. Nobody waits for it, because it may be stopped."""
         os.write(self._gate, b"!")
         os.close(self._gate)
-        with os.fdopen(self._error, "rb") as stream:
-            return stream.read().decode(errors="replace") or None
 
     def dismiss(self) -> None:
         """Close the gate for good: the child ends without having run the program."""
@@ -78,10 +76,20 @@ class Worker:
             peak_memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         )
 
+    def launch_problem(self) -> str | None:
+        """Return why the program could not be started, or None when it was; for a worker that ended."""
+        with os.fdopen(self._error, "rb") as stream:
+            return stream.read().decode(errors="replace") or None
+
     def signal_group(self, number: int) -> None:
-        """Send a signal to the whole group, which is ours because its leader was not buried yet."""
+        """Send a signal to the whole group, which is ours because its leader was not buried yet.
+
+        The leader is signalled by itself too: a child that was stopped at its gate leads no group yet.
+        """
         with suppress(ProcessLookupError, PermissionError):  # macOS answers the latter for a group of zombies
             os.killpg(self.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def sweep_group(self, grace_seconds: float) -> None:
         """End what a worker that ended left behind in its group: TERM, grace, KILL, until nobody is left."""
@@ -127,22 +135,26 @@ def fork(argv: Sequence[str], environment: dict[str, str], directory: str, log: 
         directory: where it starts.
         log: an open descriptor for its output.
     """
+    parent = os.getpid()
     gate_read, gate_write = os.pipe()
     error_read, error_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(gate_write)
         os.close(error_read)
-        _become(argv, environment, directory, log, gate_read, error_write)
+        _become(argv, environment, directory, log, gate_read, error_write, parent)
     os.close(gate_read)
     os.close(error_write)
     return Worker(pid, gate_write, error_read)
 
 
-def _become(argv: Sequence[str], environment: dict[str, str], directory: str, log: int, gate: int, error: int) -> None:
+def _become(
+    argv: Sequence[str], environment: dict[str, str], directory: str, log: int, gate: int, error: int, parent: int
+) -> None:
     """Wait at the gate, then become the worker's program; never returns."""
     try:
         os.setsid()
+        _die_with_parent(parent)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -158,3 +170,15 @@ def _become(argv: Sequence[str], environment: dict[str, str], directory: str, lo
         os.write(error, f"{argv[0]}: {problem}".encode())
     finally:
         os._exit(EXIT_NOT_STARTED)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill the worker if its supervisor is killed; elsewhere the orphan scan does it later."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # late: only the child pays for it, until it becomes the worker's program
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_NOT_STARTED)  # it died before the kernel was asked
