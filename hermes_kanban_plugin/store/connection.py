@@ -15,7 +15,6 @@ import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from hermes_kanban_plugin.errors import BoardUnusable
 
@@ -59,6 +58,9 @@ def open_writer(path: str) -> sqlite3.Connection:
     """
     with translating(path):
         _refuse_unusable(path)
+        if not _is_writable(path):
+            # SQLite would open it for reading and complain at the first change only.
+            raise BoardUnusable(f"board {path} {_REMEDIES['SQLITE_READONLY']}")
         connection = _connect(path, "rw")
         try:
             connection.execute("PRAGMA synchronous=FULL")
@@ -73,6 +75,9 @@ def open_writer(path: str) -> sqlite3.Connection:
 def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
     """Make a new board in WAL mode, whole or not at all: built under another name, then linked into place.
 
+    It is built with a rollback journal, so that all of it is in the one file that is linked: what a write-ahead log
+    still holds when it is closed on a full disk is lost without a word.
+
     Args:
         path: where the board shall be; its folder is made.
         build: makes the tables on the connection it is given.
@@ -83,14 +88,14 @@ def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
     Raises:
         BoardUnusable: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    unfinished = f"{path}.new-{os.getpid()}"
+    unfinished = f"{path}.new-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with translating(path):
             connection = _connect(unfinished, "rwc")
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
                 build(connection)
+                connection.execute("PRAGMA journal_mode=WAL")
             finally:
                 connection.close()
         os.link(unfinished, path)
@@ -99,7 +104,7 @@ def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
     except OSError as problem:
         raise BoardUnusable(f"board {path} cannot be created ({problem.strerror}); check the folder") from problem
     finally:
-        for leftover in (unfinished, f"{unfinished}-wal", f"{unfinished}-shm"):
+        for leftover in (unfinished, f"{unfinished}-journal", f"{unfinished}-wal", f"{unfinished}-shm"):
             if os.path.exists(leftover):
                 os.unlink(leftover)
     return True
@@ -152,7 +157,7 @@ def _remedy(problem: sqlite3.DatabaseError) -> str | None:
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     milliseconds = busy_milliseconds()
     connection = sqlite3.connect(
-        f"file:{quote(os.path.abspath(path))}?mode={mode}",
+        f"file:{_escape(os.path.abspath(path))}?mode={mode}",
         uri=True,
         isolation_level=None,
         timeout=milliseconds / 1000,
@@ -160,6 +165,16 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _is_writable(path: str) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.W_OK, effective_ids=effective)
+
+
+def _escape(path: str) -> str:
+    """Return a path as it must stand in a file: URI; what SQLite would read as a separator is escaped."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _refuse_unusable(path: str) -> None:
