@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from hermes_kanban_plugin.errors import ArtifactNotPreserved
 from hermes_kanban_plugin.store.cleanups import is_managed
@@ -33,7 +35,10 @@ class Preserved(NamedTuple):
     def discard(self) -> None:
         """Remove the copies, because the completion they were made for did not happen."""
         for copy in self.copies:
-            Path(copy.stored_path).unlink(missing_ok=True)
+            stored = Path(copy.stored_path)
+            stored.unlink(missing_ok=True)
+            with suppress(OSError):  # other attachments are in it
+                stored.parent.rmdir()
 
 
 def named_in(text: str, task: Task, location: BoardLocation) -> list[str]:
@@ -56,15 +61,15 @@ def preserve(paths: Sequence[str], task: Task, location: BoardLocation) -> Prese
     workspace = scratch_of(task, location)
     kept = Preserved([], [])
     for path in paths:
-        source = Path(path).expanduser()
-        if workspace is None or not source.resolve().is_relative_to(workspace.resolve()):
-            kept.paths.append(path)
-            continue
         try:
+            source = Path(path).expanduser()
+            if workspace is None or not source.resolve().is_relative_to(workspace.resolve()):
+                kept.paths.append(path)
+                continue
             copy = _copy(source, location.attachments / task.id)
-        except OSError as problem:
+        except (OSError, ValueError, RuntimeError) as problem:  # also: no such user after ~, a NUL in the path
             kept.discard()
-            raise _refusal(path, problem.strerror or str(problem)) from problem
+            raise _refusal(path, getattr(problem, "strerror", None) or str(problem)) from problem
         except ArtifactNotPreserved:
             kept.discard()
             raise
@@ -87,17 +92,24 @@ def _copy(source: Path, folder: Path) -> StoredArtifact:
     if source.stat().st_size > MAX_BYTES:
         raise _refusal(str(source), f"it is larger than {MAX_BYTES} bytes")
     folder.mkdir(parents=True, exist_ok=True)
-    target = _free_name(folder, source.name)
-    shutil.copyfile(source, target)
+    with source.open("rb") as original:
+        target, stream = _open_free_name(folder, source.name)
+        try:
+            with stream:
+                shutil.copyfileobj(original, stream)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
     return StoredArtifact(target.name, str(target.resolve()), target.stat().st_size)
 
 
-def _free_name(folder: Path, name: str) -> Path:
-    target, number = folder / name, 0
-    while target.exists():
-        number += 1
-        target = folder / f"{Path(name).stem}_{number}{Path(name).suffix}"
-    return target
+def _open_free_name(folder: Path, name: str) -> tuple[Path, BinaryIO]:
+    """Make a new file under the first free name; made, not looked for, because another run may be copying too."""
+    for number in count():
+        target = folder / (f"{Path(name).stem}_{number}{Path(name).suffix}" if number else name)
+        with suppress(FileExistsError):
+            return target, target.open("xb")
+    raise AssertionError("unreachable: the numbers do not end")
 
 
 def _refusal(path: str, why: str) -> ArtifactNotPreserved:

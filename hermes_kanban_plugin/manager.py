@@ -18,6 +18,7 @@ from hermes_kanban_plugin.models import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoints
 
     from hermes_kanban_plugin.settings import Settings
 
@@ -37,8 +38,10 @@ BUILT_IN = tuple(
         "ownership_check",
     )
 )
-# A plugin that fails this often is not called again in this process.
+# A third-party plugin that fails this often is not called again in this process. Built-in ones are never given up:
+# what fails in them is a disk or a lock that comes back, and without them nothing would be rescued or started.
 MAX_FAILURES = 20
+_NEVER_SKIPPED = frozenset(dotted.rpartition(".")[2] for dotted in BUILT_IN)
 
 
 class Manager:
@@ -75,7 +78,12 @@ class Manager:
                 plugin by plugin (only hooks with one answer can be wrapped).
             pluggy.PluginValidationError: it implements a hook that does not exist, or with unknown arguments.
         """
-        registered = self._pluggy.register(plugin, name)
+        try:
+            registered = self._pluggy.register(plugin, name)
+        except pluggy.PluginValidationError:
+            if self._pluggy.is_registered(plugin):  # pluggy before 1.7 keeps the hooks it looked at first
+                self._pluggy.unregister(plugin)
+            raise
         if registered is None:
             raise ValueError(f"plugin {name!r} is blocked; see HERMES_KANBAN_BLOCK_PLUGINS and block_plugins")
         try:
@@ -128,14 +136,21 @@ class Manager:
         return [(name, answer) for name, answer, problem in polled if problem is None and answer is not None]
 
     def poll(
-        self, hook: str, *, only: set[str] | None = None, **arguments: Any
+        self, hook: str, *, only: set[str] | None = None, skip_broken: bool = True, **arguments: Any
     ) -> list[tuple[str, Any, Exception | None]]:
-        """Call every plugin (or only some) by itself; returns (plugin name, answer, what it raised) for each."""
+        """Call every plugin (or only some) by itself; returns (plugin name, answer, what it raised) for each.
+
+        Args:
+            hook: the hook's name.
+            only: names of the plugins to call; None means all.
+            skip_broken: leave out plugins that failed too often. False where silence would count as consent.
+            arguments: what the hook's contract names.
+        """
         outcomes: list[tuple[str, Any, Exception | None]] = []
         caller = getattr(self._pluggy.hook, hook)
         for found in reversed(caller.get_hookimpls()):
             name = found.plugin_name
-            if self._failures.get(name, 0) >= MAX_FAILURES or (only is not None and name not in only):
+            if (skip_broken and self._is_given_up(name)) or (only is not None and name not in only):
                 continue
             try:
                 answer = found.function(*(arguments[key] for key in found.argnames))
@@ -145,6 +160,9 @@ class Manager:
             else:
                 outcomes.append((name, answer, None))
         return outcomes
+
+    def _is_given_up(self, name: str) -> bool:
+        return name not in _NEVER_SKIPPED and self._failures.get(name, 0) >= MAX_FAILURES
 
     def take_failures(self) -> list[PluginFailure]:
         """Return the failures since the last call, for a report."""
@@ -162,12 +180,17 @@ class Manager:
 
     def _discover(self) -> None:
         """Load third-party plugins one by one; one that cannot be loaded is reported and left out."""
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group=hookspecs.PROJECT):
+        for entry in third_parties():
             if self._pluggy.is_blocked(entry.name) or self._pluggy.has_plugin(entry.name):
                 continue
             try:
                 self.register(entry.load(), entry.name)
             except Exception as problem:  # noqa: BLE001 - isolation edge: a broken plugin must not stop the product
                 self._report(entry.name, "loading", problem)
+
+
+def third_parties() -> EntryPoints:
+    """Return the entry points of the third-party plugins that are installed, loaded or not."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=hookspecs.PROJECT)

@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hermes_kanban_plugin.settings import Settings
     from hermes_kanban_plugin.toolkit import Tool
 
 
@@ -31,24 +32,54 @@ def _register_tools(ctx: Any) -> None:
 
     _import_host_tools()
     for tool in toolkit.tools_of(_manager()).values():
-        ctx.register_tool(
-            name=tool.name,
-            toolset=toolkit.TOOLSET,
-            schema=tool.schema(),
-            handler=_handler(tool),
-            check_fn=_gate,
-            description=tool.description,
-            emoji=tool.emoji,
-            override=True,
-        )
+        try:
+            _register_tool(ctx, tool)
+        except Exception as problem:  # noqa: BLE001 - isolation edge: one tool must not keep the others out
+            log.warning("%s of hermes-kanban is not registered, the host's own one stays: %s", tool.name, problem)
+
+
+def _register_tool(ctx: Any, tool: Tool) -> None:
+    from hermes_kanban_plugin import toolkit
+
+    ctx.register_tool(
+        name=tool.name,
+        toolset=toolkit.TOOLSET,
+        schema=tool.schema(),
+        handler=_handler(tool),
+        check_fn=_gate,
+        description=tool.description,
+        emoji=tool.emoji,
+        override=True,
+    )
 
 
 @cache
 def _manager() -> Any:
-    """Return this process's plugins; made once, however often the host registers us."""
-    from hermes_kanban_plugin.manager import Manager
+    """Return this process's plugins; made once, however often the host registers us.
 
-    return Manager()
+    The settings are read only for third-party plugins (which of them are blocked, and ``kanban_configure``), because
+    parsing a configuration is most of what a Hermes process would pay for us at its start.
+    """
+    from hermes_kanban_plugin.manager import Manager, third_parties
+
+    if not third_parties():
+        return Manager(discover=False)
+    found = _settings()
+    manager = Manager(found.plugin.block_plugins)
+    manager.configure(found)
+    return manager
+
+
+def _settings() -> Settings:
+    """Return the settings, or the defaults: fenced tools with an unread setting beat the host's tools without us."""
+    from hermes_kanban_plugin import locations, settings
+    from hermes_kanban_plugin.errors import InvalidSettings
+
+    try:
+        return settings.load(locations.kanban_root())
+    except InvalidSettings as problem:
+        log.warning("hermes-kanban goes on with default settings: %s", problem)
+        return settings.Settings()
 
 
 def _handler(tool: Tool) -> Callable[..., str]:

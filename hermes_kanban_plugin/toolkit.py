@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hermes_kanban_plugin import host, settings
 from hermes_kanban_plugin.board import Board, open_board
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
-from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, NotTheOwner
+from hermes_kanban_plugin.errors import InvalidArgument, InvalidSettings, KanbanError, NotTheOwner
 from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.store.connection import translating
 
@@ -30,9 +30,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOOLSET = "kanban"
+# More than anybody lists, and few enough to check one by one.
+MAX_ITEMS = 1000
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
+# Ids and names are echoed in refusals, which a model has to read.
+Name = Annotated[str, Field(max_length=200)]
 # A single string where a list is asked for is taken as a list of one, as the host does.
-TextList = Annotated[list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+TextList = Annotated[
+    list[Text],
+    Field(max_length=MAX_ITEMS),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
 
 
 class ToolArguments(BaseModel):
@@ -40,8 +48,8 @@ class ToolArguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    task_id: Text | None = Field(None, description="Id of the task; by default the task this worker was started for.")
-    board: Text | None = Field(None, description="Name of the board; by default the board this process is pinned to.")
+    task_id: Name | None = Field(None, description="Id of the task; by default the task this worker was started for.")
+    board: Name | None = Field(None, description="Name of the board; by default the board this process is pinned to.")
 
 
 class Call(NamedTuple):
@@ -53,8 +61,15 @@ class Call(NamedTuple):
     lease: Lease | None
 
     def lease_seconds(self) -> int:
-        """Return how long an extended lease lasts, seconds."""
-        return settings.load(self.board.location.root).plugin.lease_seconds
+        """Return how long an extended lease lasts, seconds.
+
+        A settings file that cannot be read now must not cost a worker its heartbeat: the default counts then.
+        """
+        try:
+            return settings.load(self.board.location.root).plugin.lease_seconds
+        except InvalidSettings as problem:
+            log.warning("the default lease is used: %s", problem)
+            return settings.DEFAULT_LEASE_SECONDS
 
 
 class Tool(NamedTuple):
@@ -118,12 +133,18 @@ def perform(tool: Tool, manager: Manager, arguments: Any, caller: Caller) -> dic
 
 
 def tools_of(manager: Manager) -> dict[str, Tool]:
-    """Return the tools that the plugins bring, by name; the first one of a name stays and a second is refused."""
+    """Return the tools that the plugins bring, by name.
+
+    The first one of a name stays, so that a plugin can replace a built-in tool. A second one is refused and reported,
+    without an error for its plugin, which would keep that from registering its other tools.
+    """
     found: dict[str, Tool] = {}
 
     def register(tool: Tool) -> None:
         if tool.name in found:
-            raise ValueError(f"a tool named {tool.name!r} is registered already")
+            taken = ValueError(f"a tool named {tool.name!r} is registered already; the second one is left out")
+            manager.report("kanban_register_tools", taken)
+            return
         found[tool.name] = tool
 
     manager.tell("kanban_register_tools", register=register)
@@ -156,14 +177,18 @@ def _task_id(parsed: ToolArguments, caller: Caller) -> str:
 def _check_ownership(manager: Manager, caller: Caller, task_id: str, action: str) -> None:
     """Ask every plugin; one DENY is enough, an error is a DENY, and without an ALLOW nothing is allowed."""
     allowed = False
-    for name, vote, problem in manager.poll("kanban_check_ownership", caller=caller, task_id=task_id, action=action):
+    question: dict[str, Any] = {"caller": caller, "task_id": task_id, "action": action}
+    # A plugin that failed too often elsewhere still has its vote: leaving it out would open the door.
+    for name, vote, problem in manager.poll("kanban_check_ownership", skip_broken=False, **question):
         if problem is not None:
             raise NotTheOwner(f"{action} was refused because the ownership check of plugin {name} failed: {problem}")
         if vote is not None and not vote.allowed:
             raise NotTheOwner(vote.reason or f"{action} was refused by plugin {name}")
         allowed = allowed or (vote is not None and vote.allowed)
     if not allowed:
-        raise NotTheOwner(f"{action} was refused: no plugin allows it; see ownership_check in docs/reference/hooks.md")
+        raise NotTheOwner(
+            f"{action} was refused: no plugin's kanban_check_ownership allows it (docs/reference/hooks.md)"
+        )
 
 
 def clean(text: str | None) -> str | None:

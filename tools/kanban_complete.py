@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sqlite3
 from typing import Any
 
 from pydantic import Field
 
-from hermes_kanban_plugin import artifacts, host
-from hermes_kanban_plugin.errors import InvalidArgument, PhantomCards
+from hermes_kanban_plugin import artifacts, host, redaction
+from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, PhantomCards
+from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.rules import first_line
-from hermes_kanban_plugin.store import journal, queries
+from hermes_kanban_plugin.store import journal, leases, queries
 from hermes_kanban_plugin.store.outcomes import Handoff
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.toolkit import Call, Text, TextList, Tool, ToolArguments, clean
+
+log = logging.getLogger(__name__)
 
 
 class Arguments(ToolArguments):
@@ -66,7 +71,7 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     except BaseException:
         kept.discard()
         raise
-    call.board.tidy()
+    _tidy(call)
     host.fire_lifecycle_hook(
         "kanban_task_completed",
         task_id=task.id,
@@ -76,6 +81,14 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
         summary=summary or result,
     )
     return {"task_id": task.id, "run_id": run_id}
+
+
+def _tidy(call: Call) -> None:
+    """Remove workspaces that nobody needs; the task is done whatever happens here, and the next tick tries again."""
+    try:
+        call.board.tidy()
+    except (KanbanError, sqlite3.Error, OSError) as problem:
+        log.warning("workspaces were not removed, the next tick does it: %s", problem)
 
 
 def _finish(call: Call, handoff: Handoff) -> int | None:
@@ -104,6 +117,8 @@ def _verify_cards(call: Call, arguments: Arguments, summary: str | None) -> list
     if phantom:
         payload = {"phantom_cards": phantom, "verified_cards": verified, "summary_preview": first_line(summary, 200)}
         with immediate(call.board.writer) as writer:
+            if call.lease is not None:
+                leases.current(writer, call.lease)  # a superseded run writes nothing, not even this
             kind = "completion_blocked_hallucination"
             journal.append(writer, call.task.id, kind, payload, call.board.clock.now())
         raise PhantomCards(phantom)
@@ -112,11 +127,14 @@ def _verify_cards(call: Call, arguments: Arguments, summary: str | None) -> list
 
 def _metadata(call: Call, arguments: Arguments) -> dict[str, Any]:
     """Return the facts without secrets, with the worker's session if it is the task's own worker."""
-    given = arguments.metadata or {}
     try:
-        metadata: dict[str, Any] = json.loads(host.redact(json.dumps(given, ensure_ascii=False)))
-    except (TypeError, ValueError) as problem:
+        given = json.dumps(arguments.metadata or {}, ensure_ascii=False, allow_nan=False)
+        size = len(given.encode())
+    except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidArgument(f"metadata cannot be stored as JSON ({problem}); use plain values") from problem
+    if size > MAX_TEXT:
+        raise InvalidArgument(f"metadata has {size} bytes, more than {MAX_TEXT}; put the data into a file and name it")
+    metadata: dict[str, Any] = redaction.redact_tree(json.loads(given), host.redact)
     session = os.environ.get("HERMES_SESSION_ID")
     if call.caller.is_worker and session:
         metadata["worker_session_id"] = session

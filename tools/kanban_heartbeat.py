@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from hermes_kanban_plugin.errors import WrongState
+from hermes_kanban_plugin.models import TERMINAL
 from hermes_kanban_plugin.store.leases import Lease
 from hermes_kanban_plugin.toolkit import Call, Text, Tool, ToolArguments, clean
 
@@ -28,8 +29,16 @@ def beat(call: Call, arguments: Arguments) -> dict[str, Any]:
         WrongState: nobody works on the task.
     """
     lease = call.lease or _current_lease(call)
-    call.board.heartbeat(lease, call.lease_seconds(), clean(arguments.note))
+    call.board.heartbeat(lease, _seconds(call), clean(arguments.note))
     return {"task_id": call.task.id}
+
+
+def _seconds(call: Call) -> int:
+    """Return how long the lease lasts from now: a terminal's claim keeps the length it was taken with."""
+    run = call.board.held_run(call.task.id) if call.lease is None else None
+    if run is not None and run.lane == TERMINAL and run.launch_deadline and run.claimed_at:
+        return run.launch_deadline - run.claimed_at
+    return call.lease_seconds()
 
 
 def _current_lease(call: Call) -> Lease:
