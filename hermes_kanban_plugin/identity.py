@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 # Start times are exact on Linux (clock ticks since boot); elsewhere they are wall clock and drift over sleep.
 START_TOLERANCE_SECONDS = 0.05 if sys.platform == "linux" else 600.0
+# What stands for a boot id on a machine that does not tell it.
+NO_BOOT_ID = "unknown"
 _LINUX = sys.platform == "linux"
 
 
@@ -65,7 +67,8 @@ def judge(recorded: ProcessIdentity, here: Place, seen: Sighting) -> Verdict:
     if recorded.host_id != here.host_id:
         return Verdict.UNKNOWN
     if recorded.boot_id != here.boot_id:
-        return Verdict.DEAD
+        # A boot id that could not be read proves no reboot.
+        return Verdict.UNKNOWN if NO_BOOT_ID in (recorded.boot_id, here.boot_id) else Verdict.DEAD
     if recorded.pid_namespace != here.pid_namespace or seen.exists is None:
         return Verdict.UNKNOWN
     if not seen.exists or seen.zombie:
@@ -164,7 +167,7 @@ def _boot_id() -> str:
     linux = _read_line("/proc/sys/kernel/random/boot_id")
     if linux:
         return linux
-    return _output_of("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid") or "unknown"
+    return _output_of("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid") or NO_BOOT_ID
 
 
 def _pid_namespace() -> str:

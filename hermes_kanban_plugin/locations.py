@@ -34,15 +34,18 @@ def kanban_root() -> Path:
     """Return the kanban home: ``HERMES_KANBAN_HOME``, else the root that the Hermes home belongs to.
 
     All profiles share it: a home inside the native one, or ``<root>/profiles/<name>``, leads to its root.
+
+    Raises:
+        InvalidArgument: the variable begins with the home of a user that does not exist.
     """
-    override = os.environ.get("HERMES_KANBAN_HOME", "").strip()
+    override = _override("HERMES_KANBAN_HOME")
     if override:
-        return Path(override).expanduser()
+        return override
     native = _native_home()
     home = os.environ.get("HERMES_HOME", "")
     if not home:
         return native
-    path = Path(home)
+    path = Path(home).absolute()
     if path.resolve().is_relative_to(native.resolve()):
         return native
     return path.parent.parent if path.parent.name == "profiles" else path
@@ -157,12 +160,20 @@ def _native_home() -> Path:
 
 
 def _override(name: str) -> Path | None:
+    """Return the path a variable names; absolute, because workers get it and stand in another folder.
+
+    Raises:
+        InvalidArgument: it begins with the home of a user that does not exist.
+    """
     value = os.environ.get(name, "").strip()
-    return Path(value).expanduser() if value else None
+    try:
+        return Path(value).expanduser().absolute() if value else None
+    except RuntimeError as problem:
+        raise InvalidArgument(f"{name} is {value!r}, and there is no such user; write the whole path") from problem
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""

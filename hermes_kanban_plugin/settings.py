@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 PLUGIN_ID = "hermes-kanban"
 ENV_PREFIX = "HERMES_KANBAN_PLUGIN_"
+# Read by the command line before there are settings.
+DEBUG_SWITCH = f"{ENV_PREFIX}DEBUG"
 DEFAULT_LEASE_SECONDS = 120
+
+LEASE_BOUNDS = (6, 86_400)
+COOLDOWN_BOUNDS = (0, 86_400)
+# Our key -> the host's variable, the least value that the host does not ignore, and our bounds.
+_HOST_VARIABLES = {
+    "lease_seconds": ("HERMES_KANBAN_CLAIM_TTL_SECONDS", 1, *LEASE_BOUNDS),
+    "rate_limit_cooldown_seconds": ("HERMES_KANBAN_RATE_LIMIT_COOLDOWN_SECONDS", 0, *COOLDOWN_BOUNDS),
+}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Cap = Annotated[int, Field(gt=0)] | None
@@ -70,11 +80,11 @@ class PluginSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lanes: dict[str, LaneSettings] = {}
-    lease_seconds: Annotated[int, Field(ge=6, le=86_400)] = DEFAULT_LEASE_SECONDS
+    lease_seconds: Annotated[int, Field(ge=LEASE_BOUNDS[0], le=LEASE_BOUNDS[1])] = DEFAULT_LEASE_SECONDS
     launch_seconds: Annotated[int, Field(ge=1, le=600)] = 30
     terminate_grace_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     farewell_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    rate_limit_cooldown_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    rate_limit_cooldown_seconds: Annotated[int, Field(ge=COOLDOWN_BOUNDS[0], le=COOLDOWN_BOUNDS[1])] = 300
     poll_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.1
     block_plugins: tuple[str, ...] = ()
 
@@ -167,19 +177,22 @@ def _section(document: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _host_environment() -> dict[str, Any]:
-    """Return what the host's own variables say about our keys (contract section 3)."""
-    names = {
-        "lease_seconds": "HERMES_KANBAN_CLAIM_TTL_SECONDS",
-        "rate_limit_cooldown_seconds": "HERMES_KANBAN_RATE_LIMIT_COOLDOWN_SECONDS",
-    }
-    values = {key: os.environ.get(name, "").strip() for key, name in names.items()}
-    return {key: int(value) for key, value in values.items() if value.isdigit()}
+    """Return what the host's own variables say about our keys (contract section 3).
+
+    They are the host's, so what it ignores is ignored, and what it allows is cut to our bounds instead of refused.
+    """
+    found = {}
+    for key, (name, usable, least, most) in _HOST_VARIABLES.items():
+        value = os.environ.get(name, "").strip()
+        if value.isdecimal() and int(value) >= usable:
+            found[key] = min(max(int(value), least), most)
+    return found
 
 
 def _environment() -> dict[str, Any]:
     found = {}
     for name, text in os.environ.items():
-        if name.startswith(ENV_PREFIX):
+        if name.startswith(ENV_PREFIX) and name != DEBUG_SWITCH:
             found[name.removeprefix(ENV_PREFIX).lower()] = _parse(text)
     return found
 
@@ -200,13 +213,12 @@ def _validate(model: type[_Model], values: dict[str, Any], where: str) -> _Model
 
 
 def _explain(model: type[BaseModel], problem: ValidationError) -> str:
-    first = problem.errors()[0]
+    errors = problem.errors()
+    # A misspelt key is also a missing one; the spelling is the better hint.
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
-    nearest = get_close_matches(str(first["loc"][-1]), _known_keys(model), n=1, cutoff=0.0)
+    known = model.model_fields if len(first["loc"]) == 1 else LaneSettings.model_fields
+    nearest = get_close_matches(str(first["loc"][-1]), list(known), n=1, cutoff=0.0)
     return f"unknown key {key!r}; did you mean {nearest[0]!r}?"
-
-
-def _known_keys(model: type[BaseModel]) -> list[str]:
-    return [*model.model_fields, *LaneSettings.model_fields]

@@ -71,4 +71,4 @@ def _terminal_limits(inherited: Mapping[str, str], max_runtime: int | None) -> d
 
 
 def _seconds(text: str | None) -> int:
-    return int(text) if text and text.strip().isdigit() else 0
+    return int(text) if text and text.strip().isdecimal() else 0

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.models import Task
 
 GIT_SECONDS = 60
+_GIT_PINS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 def prepare(task: Task, location: BoardLocation) -> Workspace:
@@ -113,9 +115,12 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Inside a git hook GIT_DIR and the like name another repository than the folder's.
+    environment = {name: value for name, value in os.environ.items() if name not in _GIT_PINS}
+    command = ["git", "-C", str(folder), *arguments]
     try:
         return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False, env=environment
         )
     except FileNotFoundError as problem:
         raise WorkspaceFailed("git is not installed, and a worktree workspace needs it") from problem

@@ -97,9 +97,10 @@ def unblock(args: argparse.Namespace) -> None:
     actor = _caller().profile
     with open_board(args.board) as board:
         for task_id in args.task_ids:
+            status = board.unblock(task_id, actor)
             if args.reason:
                 board.comment(task_id, actor, args.reason)
-            output.print_line("unblocked", task_id, board.unblock(task_id, actor))
+            output.print_line("unblocked", task_id, status)
 
 
 def reclaim(args: argparse.Namespace) -> None:

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if os.environ.get("HERMES_KANBAN_PLUGIN_DEBUG") else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        return int(parsed.run(parsed) or 0)
+        status = int(parsed.run(parsed) or 0)
+        sys.stdout.flush()  # a reader that went away is noticed here and not at exit
+        return status
     except KanbanError as problem:
         print(f"hermes-kanban: {' '.join(str(problem).split())}", file=sys.stderr)
         return problem.exit_code
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; do not complain again when the stream is flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as problem:
+        print(f"hermes-kanban: {problem}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -31,9 +31,16 @@ STYLES = {
 }
 
 
+class _Terminal(Console):
+    """A console that leaves a broken pipe to the command's entry, which knows the exit status."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Return the console for standard output."""
-    return Console(highlight=False, soft_wrap=True)
+    return _Terminal(highlight=False, soft_wrap=True)
 
 
 def plain(value: object) -> Text:

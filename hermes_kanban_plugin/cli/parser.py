@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from hermes_kanban_plugin import __version__, rules
 from hermes_kanban_plugin.cli import acting, reading, serving
@@ -13,15 +13,23 @@ from hermes_kanban_plugin.models import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+    _Verbs = argparse._SubParsersAction["Parser"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STATUSES = sorted(status.value for status in Status)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where the help is, and exit with status 2."""
+        self.exit(2, f"hermes-kanban: {' '.join(message.split())}; see: {self.prog} --help\n")
+
+
 def build() -> argparse.ArgumentParser:
     """Return the parser of ``hermes-kanban``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="hermes-kanban", description="Kanban work for Hermes Agent that cannot get lost.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"hermes-kanban {__version__}")
@@ -72,7 +80,7 @@ def workspace(text: str) -> tuple[str, str | None]:
 def _verb(
     verbs: _Verbs, name: str, run: Callable[[argparse.Namespace], int | None], about: str, *, json: bool = False
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+    parser: Parser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     parser.set_defaults(run=run)
     # Also after the verb; the default must not undo what stood before it.
     parser.add_argument("--board", metavar="SLUG", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

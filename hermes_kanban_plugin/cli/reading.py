@@ -14,7 +14,7 @@ from hermes_kanban_plugin.store import queries
 if TYPE_CHECKING:
     import argparse
 
-    from hermes_kanban_plugin.models import Event
+    from hermes_kanban_plugin.models import Event, Run
 
 FOLLOW_SECONDS = 0.2
 
@@ -82,9 +82,7 @@ def list_events(args: argparse.Namespace) -> None:
             version = board.data_version()
             while events := board.events(args.task_id, after):
                 for event in events:
-                    print(json.dumps(event.model_dump(mode="json"), ensure_ascii=False)) if args.json else _print_event(
-                        event
-                    )
+                    _print_event(event, as_json=args.json)
                 after = events[-1].id
             if not args.follow:
                 return
@@ -92,7 +90,7 @@ def list_events(args: argparse.Namespace) -> None:
                 time.sleep(FOLLOW_SECONDS)
 
 
-def _print_runs(runs: list) -> None:  # type: ignore[type-arg]
+def _print_runs(runs: list[Run]) -> None:
     rows = [
         (
             run.id,
@@ -107,10 +105,13 @@ def _print_runs(runs: list) -> None:  # type: ignore[type-arg]
     output.print_table(("run", "outcome", "lane", "started", "took", "title"), rows, "no runs")
 
 
-def _took(run) -> str:  # type: ignore[no-untyped-def]
+def _took(run: Run) -> str:
     return output.span(run.started_at, run.ended_at)
 
 
-def _print_event(event: Event) -> None:
+def _print_event(event: Event, *, as_json: bool = False) -> None:
+    if as_json:
+        # At once, because whoever follows reads from a pipe.
+        return print(json.dumps(event.model_dump(mode="json"), ensure_ascii=False), flush=True)
     payload = json.dumps(event.payload, ensure_ascii=False) if event.payload else ""
-    output.print_line(event.id, output.moment(event.created_at), event.task_id, event.kind, payload)
+    return output.print_line(event.id, output.moment(event.created_at), event.task_id, event.kind, payload)
