@@ -12,11 +12,13 @@ Example::
 
 from __future__ import annotations
 
+import logging
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hermes_kanban_plugin import locations
+from hermes_kanban_plugin import locations, wake
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, InvalidArgument, UnknownTask
 from hermes_kanban_plugin.models import TaskDraft
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.models import Event, HeldRun, Run, Task
     from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
     from hermes_kanban_plugin.store.outcomes import Handoff
+
+
+log = logging.getLogger(__name__)
 
 
 def open_board(slug: str | None = None, *, create: bool = False, clock: Clock | None = None) -> Board:
@@ -84,6 +89,11 @@ def _build(writer: sqlite3.Connection) -> None:
         migrations.apply(writer)
 
 
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for one in connections:
+        one.close()
+
+
 class Board:
     """An open board. Reading changes nothing; the first change prepares the board for us.
 
@@ -98,12 +108,18 @@ class Board:
         self._plugin_migrations = tuple(plugin_migrations)
         self._writer: sqlite3.Connection | None = None
         self.reader = connection.open_reader(self.path)
+        self._guard([self.reader])
         try:
             with connection.translating(self.path):
                 self._check()
         except BaseException:
-            self.reader.close()
+            self._closer()
             raise
+
+    def _guard(self, connections: list[sqlite3.Connection]) -> None:
+        """Have the connections closed in their order, also when nobody closes the board or the process ends."""
+        self._connections = connections
+        self._closer = weakref.finalize(self, _close_all, connections)
 
     def _check(self) -> None:
         if not schema.is_board(self.reader):
@@ -130,31 +146,43 @@ class Board:
                 writer.close()
                 raise
             self._writer = writer
+            self._connections.insert(0, writer)
         return self._writer
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
-        pending = [own for own in self._plugin_migrations if own.pending(schema.wrap(writer))]
-        if schema.is_current(writer) and migrations.is_current(writer) and not pending:
-            return
-        with immediate(writer):
-            schema.create(writer)
-            migrations.apply(writer)
-            for own in pending:
-                own.apply(schema.wrap(writer))
+        if not (schema.is_current(writer) and migrations.is_current(writer)):
+            with immediate(writer):
+                schema.create(writer)
+                migrations.apply(writer)
+        for own in self._plugin_migrations:
+            self._apply_plugin_steps(writer, own)
+
+    def _apply_plugin_steps(self, writer: sqlite3.Connection, own: Migrations) -> None:
+        """Make a plugin's tables; one whose steps fail loses them alone."""
+        try:
+            if own.pending(schema.wrap(writer)):
+                with immediate(writer):
+                    own.apply(schema.wrap(writer))
+        except Exception as problem:  # noqa: BLE001 - isolation edge: a plugin's step must not keep the board closed
+            log.warning("the tables of plugin set %r were not made on %s: %s", own.name, self.path, problem)
 
     def rehearsal(self) -> Board:
         """Return a throw-away copy of this board in memory: what is tried on it changes no byte of this one."""
         copy = object.__new__(type(self))
         copy.location, copy.clock, copy.path, copy._plugin_migrations = self.location, self.clock, self.path, ()
         copy.reader = copy._writer = connection.open_copy(self.reader)
+        copy._guard([copy.reader])
         copy._prepare(copy.reader)
         return copy
 
     def close(self) -> None:
-        """Close the board; the writer first, so that it never takes itself for the last user (contract W1)."""
+        """Close the board; the writer first, so that it never takes itself for the last user (contract W1).
+
+        The dispatcher is told if something may have changed.
+        """
+        self._closer()
         if self._writer is not None:
-            self._writer.close()
-        self.reader.close()
+            wake.nudge(str(self.location.root))
 
     def __enter__(self) -> Board:
         return self

@@ -42,6 +42,8 @@ def profile_home(profile: str) -> Path | None:
     root = kanban_root()
     if profile == "default":
         return root
+    if not profile or Path(profile).name != profile:
+        return None  # "..", "a/b" and the like name folders, but no profiles
     folder = root / "profiles" / profile
     return folder if folder.is_dir() else None
 
@@ -106,11 +108,13 @@ def judge_goal(goal: str, answer: str) -> str | None:
     try:
         if not tools._goal_judge_available():
             return None
-        verdict, reason, *_ = tools.judge_goal(goal=goal, last_response=answer)
+        verdict, reason, *more = tools.judge_goal(goal=goal, last_response=answer)
     except Exception as problem:  # noqa: BLE001 - a judge that cannot be asked must not hold finished work back
         log.warning("the goal judge could not be asked, completion is allowed: %s", problem)
         return None
-    return None if verdict == "done" else str(reason)
+    # Without an answer the host's judge says "continue" and sets its last flag, or "skipped": that is no objection.
+    unreached = verdict == "skipped" or (len(more) > 2 and bool(more[2]))
+    return None if verdict == "done" or unreached else str(reason)
 
 
 def kanban_tool_gate() -> bool:
