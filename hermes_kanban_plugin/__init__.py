@@ -1,13 +1,13 @@
 """Kanban work for Hermes Agent that cannot get lost: fenced leases, supervised workers, instant recovery.
 
-Importing this package costs next to nothing: it loads the standard library's ``pathlib`` and no dependency, because
+Importing this package costs next to nothing: it loads no dependency, because
 the host imports it in every process and the supervisor imports it in one process per worker. Public names are
 resolved on first use.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _PUBLIC = {
 }
 
 # A checkout keeps tools/ and hooks/ beside this folder, a wheel inside it (see docs/adr/0001-layout.md).
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "plugin.toml").is_file():
-    __path__.append(str(_checkout))
+_checkout = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if os.path.isfile(os.path.join(_checkout, "plugin.toml")):
+    __path__.append(_checkout)
 
 
 def __getattr__(name: str) -> Any:

@@ -141,6 +141,7 @@ class HeldRun(Frozen):
     task_worker_pid: int | None = None
     last_heartbeat_at: int | None = None
     started_at: int | None = None
+    claimed_at: int | None = None
     closed_at: int | None = None
     max_runtime_seconds: int | None = None
     assignee: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.dispatch.stops import Stops
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.settings import LiveSettings, Settings
 
@@ -18,12 +20,20 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Migrations
 
+    from hermes_kanban_plugin.dispatch.watch import Watch
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.supervisor.launcher import Launched
 
 
+log = logging.getLogger(__name__)
+
+
 class Runtime:
-    """One serving process. Boards stay open: each is a guard for its write-ahead log (contract W1)."""
+    """One serving process. Boards stay open: each is a guard for its write-ahead log (contract W1).
+
+    ``stops`` are terminations under way. ``watch`` is there in a loop: it vouches for living supervisors, so that a
+    tick looks only at the others. Without one (a single tick) every run is looked at and terminations are waited for.
+    """
 
     def __init__(self, root: Path | None = None, clock: Clock | None = None, manager: Manager | None = None) -> None:
         self.root = root or locations.kanban_root()
@@ -33,11 +43,16 @@ class Runtime:
         self.manager = manager or Manager(self.settings.plugin.block_plugins)
         self.manager.configure(self.settings)
         self.launched: list[Launched] = []
+        self.stops = Stops()
+        self.watch: Watch | None = None
         self._boards: dict[Path, Board] = {}
 
     def reload(self) -> Settings:
         """Take over the settings if their file changed, and return those in force."""
+        known = self.live_settings.problem
         self.settings = self.live_settings.current()
+        if self.live_settings.problem not in (None, known):
+            log.warning("the settings in force stay as they were: %s", self.live_settings.problem)
         return self.settings
 
     def open(self, location: BoardLocation) -> Board:
@@ -60,9 +75,19 @@ class Runtime:
 
     def close(self) -> None:
         """Close all boards; supervisors and workers are left alone."""
+        self.stops.close()
         for board in self._boards.values():
             board.close()
         self._boards.clear()
 
     def _plugin_migrations(self) -> list[Migrations]:
-        return [own for _, answer in self.manager.tell("kanban_migrations") for own in answer]
+        """Return the plugins' migration sets; an answer that is no list of sets is that plugin's failure alone."""
+        sets: list[Migrations] = []
+        for name, answer in self.manager.tell("kanban_migrations"):
+            if isinstance(answer, (list, tuple)) and all(hasattr(own, "pending") for own in answer):
+                sets += answer
+            else:
+                self.manager.report(
+                    "kanban_migrations", TypeError(f"plugin {name} answered {answer!r}, not a list of sets")
+                )
+        return sets

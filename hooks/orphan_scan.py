@@ -1,12 +1,13 @@
-"""The built-in orphan scan: looks at every run that holds a task, and takes back what is proven gone."""
+"""The built-in orphan scan: looks at the runs that hold a task, and takes back what is proven gone."""
 
 from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import identity
+from hermes_kanban_plugin import identity, processes
 from hermes_kanban_plugin.dispatch import reaper
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.dispatch.reaper import Action, Deed, Orphan
@@ -14,6 +15,7 @@ from hermes_kanban_plugin.errors import CallerMistake
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.identity import ProcessIdentity, Verdict
 from hermes_kanban_plugin.models import Rescued
+from hermes_kanban_plugin.processes import Badge
 from hermes_kanban_plugin.store import orphans, outcomes, queries
 
 if TYPE_CHECKING:
@@ -27,10 +29,11 @@ log = logging.getLogger(__name__)
 def kanban_tick(context: TickContext, phase: Phase) -> None:
     """Collect verdicts in VERIFY; act on them in RESCUE."""
     if phase is Phase.VERIFY:
-        context.orphans = [_examine(context, run) for run in queries.held_runs(context.board.writer)]
-        context.lingering = [_examine(context, run) for run in queries.lingering_runs(context.board.writer)]
+        verify(context)
     elif phase is Phase.RESCUE:
-        rescue(context)
+        suspects = _suspects(context)
+        _begin_stops(context, suspects)
+        rescue(context, suspects)
         bury_lingering(context)
         repair(context)
 
@@ -41,46 +44,24 @@ def kanban_orphan_decide(orphan: Orphan, now: int) -> Action:
     return reaper.decide(orphan, now)
 
 
-def rescue(context: TickContext) -> None:
-    """Take back every task whose run is gone: those without a counted failure in one transaction."""
-    quiet: list[orphans.Rescue] = []
-    for orphan in context.orphans:
-        action = _decide(context, orphan)
-        if action.deed is Deed.KEEP or (action.deed is Deed.STOP and not _stop(context, orphan.run)):
-            continue
-        if action.deed is Deed.COUNT:
-            _count(context, orphan.run, action.reason)
-        else:
-            quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor)))
-    for saved in orphans.rescue(context.board.writer, quiet, context.now):
-        context.rescued.append(_rescued(saved.run, saved.outcome, saved.reason))
+# --- verdicts ------------------------------------------------------------------------------------------------------
 
 
-def bury_lingering(context: TickContext) -> None:
-    """Stop workers whose run is closed and whose supervisor died; note which closed runs have nothing left."""
-    gone = []
-    for orphan in context.lingering:
-        abandoned = orphan.supervisor is Verdict.DEAD and orphan.worker is Verdict.ALIVE
-        stopped = abandoned and _stop(context, orphan.run)
-        if stopped or reaper.has_gone(orphan, context.now, context.settings.plugin.lease_seconds):
-            gone.append(orphan.run.run_id or 0)
-    orphans.mark_ended(context.board.writer, gone, context.now)
-
-
-def repair(context: TickContext) -> None:
-    """Close the pairs of task and run that may not exist."""
-    for found in orphans.repair(context.board.writer, context.now):
-        note = Rescued(task_id=found.task_id, run_id=found.run_id, outcome="repaired", reason=found.problem)
-        context.repaired.append(note)
-
-
-def _decide(context: TickContext, orphan: Orphan) -> Action:
-    try:
-        action: Action = context.runtime.manager.ask("kanban_orphan_decide", orphan=orphan, now=context.now)
-    except Exception as problem:  # noqa: BLE001 - isolation edge: the built-in rule decides instead
-        context.runtime.manager.report("kanban_orphan_decide", problem)
-        return reaper.decide(orphan, context.now)
-    return action
+def verify(context: TickContext) -> None:
+    """Look at every run that holds a task, or only at those that no watch vouches for; then watch the living ones."""
+    board, watch, writer = context.board, context.runtime.watch, context.board.writer
+    if watch is None or context.full:
+        runs = queries.held_runs(writer)
+    else:
+        runs = queries.unwatched_runs(writer, watch.newest(board.path), context.now)
+        for run_id in watch.unseen(board.path, {run.run_id or 0 for run in runs}):
+            runs += queries.run_that_holds(writer, run_id)
+    context.orphans = [_examine(context, run) for run in runs]
+    context.lingering = [_examine(context, run) for run in queries.lingering_runs(writer)]
+    if watch is not None:
+        if context.full:
+            watch.keep_only(board.path, queries.held_ids(writer))
+        watch.observe(board.path, context.orphans, lambda orphan: _judge(context, orphan.run, orphan.run.supervisor))
 
 
 def _examine(context: TickContext, run: HeldRun) -> Orphan:
@@ -94,11 +75,10 @@ def _judge(context: TickContext, run: HeldRun, process: ProcessIdentity | None) 
         return Verdict.UNKNOWN
     try:
         ask = context.runtime.manager.ask
-        verdict: Verdict = ask("kanban_worker_alive", run=run, process=process, lock=run.lock or "")
+        return Verdict(ask("kanban_worker_alive", run=run, process=process, lock=run.lock or ""))
     except Exception as problem:  # noqa: BLE001 - isolation edge: what cannot be judged is unknown
         context.runtime.manager.report("kanban_worker_alive", problem)
         return Verdict.UNKNOWN
-    return verdict
 
 
 def _judge_bare_pid(run: HeldRun) -> Verdict:
@@ -112,16 +92,90 @@ def _judge_bare_pid(run: HeldRun) -> Verdict:
     return Verdict.ALIVE if seen.exists and seen.carries_lock is not False else Verdict.UNKNOWN
 
 
-def _stop(context: TickContext, run: HeldRun) -> bool:
-    if context.dry_run:
-        return True
+# --- decisions and deeds -------------------------------------------------------------------------------------------
+
+
+def _suspects(context: TickContext) -> list[tuple[Orphan, Action]]:
+    """Return the runs that something has to be done about; what is in doubt only when two sweeps agree."""
+    decided = [(orphan, _decide(context, orphan)) for orphan in context.orphans]
+    return [
+        (orphan, action)
+        for orphan, action in decided
+        if action.deed is not Deed.KEEP
+        and (not orphan.in_doubt or orphans.confirm(context.board.writer, orphan.run, context.now))
+    ]
+
+
+def _decide(context: TickContext, orphan: Orphan) -> Action:
     try:
-        grace = context.settings.plugin.terminate_grace_seconds
-        stopped = context.runtime.manager.ask("kanban_terminate_worker", run=run, grace_seconds=grace)
-    except Exception as problem:  # noqa: BLE001 - isolation edge: not stopped keeps the lease
-        context.runtime.manager.report("kanban_terminate_worker", problem)
-        return False
-    return bool(stopped)
+        action = context.runtime.manager.ask("kanban_orphan_decide", orphan=orphan, now=context.now)
+        if not isinstance(action, Action):
+            raise TypeError(f"{action!r} is no Action")
+    except Exception as problem:  # noqa: BLE001 - isolation edge: the built-in rule decides instead
+        context.runtime.manager.report("kanban_orphan_decide", problem)
+        return reaper.decide(orphan, context.now)
+    return action
+
+
+def _begin_stops(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
+    """Start to stop, side by side, whatever still lives of the runs that are to be taken back.
+
+    Their leaders may be dead and children live on; they are found by what they carry.
+    """
+    abandoned = [orphan for orphan in context.lingering if orphan.supervisor is Verdict.DEAD]
+    if context.dry_run or not (suspects or abandoned):
+        return
+    living = processes.by_badge()
+    for run in [orphan.run for orphan, _ in suspects] + [orphan.run for orphan in abandoned]:
+        if _badge(run) in living or any(orphan.run is run and action.deed is Deed.STOP for orphan, action in suspects):
+            context.runtime.stops.begin(_key(context, run), partial(_terminate, context, run))
+    if context.runtime.watch is None:
+        context.runtime.stops.wait()
+
+
+def _terminate(context: TickContext, run: HeldRun) -> bool:
+    grace = context.settings.plugin.terminate_grace_seconds
+    return bool(context.runtime.manager.ask("kanban_terminate_worker", run=run, grace_seconds=grace))
+
+
+def rescue(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
+    """Take back every task whose run is gone: those without a counted failure in one transaction."""
+    quiet: list[orphans.Rescue] = []
+    for orphan, action in suspects:
+        if not _is_stopped(context, orphan.run):
+            continue  # still under way, or it could not be proven gone: the lease stays
+        if action.deed is Deed.COUNT:
+            _count(context, orphan.run, action.reason)
+        else:
+            quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor)))
+    for saved in orphans.rescue(context.board.writer, quiet, context.now):
+        context.rescued.append(_rescued(saved.run, saved.outcome, saved.reason))
+
+
+def bury_lingering(context: TickContext) -> None:
+    """Note which closed runs have nothing left, so that their tasks may start again."""
+    lease = context.settings.plugin.lease_seconds
+    gone = [
+        orphan.run.run_id or 0
+        for orphan in context.lingering
+        if _is_stopped(context, orphan.run, nothing_begun=reaper.has_gone(orphan, context.now, lease))
+    ]
+    orphans.mark_ended(context.board.writer, gone, context.now)
+
+
+def repair(context: TickContext) -> None:
+    """Close the pairs of task and run that may not exist."""
+    for found in orphans.repair(context.board.writer, context.now):
+        note = Rescued(task_id=found.task_id, run_id=found.run_id, outcome="repaired", reason=found.problem)
+        context.repaired.append(note)
+
+
+def _is_stopped(context: TickContext, run: HeldRun, *, nothing_begun: bool = True) -> bool:
+    """Say whether nothing of a run lives; ``nothing_begun`` answers for runs that nobody had to stop."""
+    key = _key(context, run)
+    if not context.runtime.stops.under_way(key):
+        return nothing_begun
+    return context.runtime.stops.result(key) is True
 
 
 def _count(context: TickContext, run: HeldRun, reason: str) -> None:
@@ -134,6 +188,14 @@ def _count(context: TickContext, run: HeldRun, reason: str) -> None:
         log.info("a crash was not booked: %s", mistake)
         return
     context.rescued.append(_rescued(run, "crashed", reason))
+
+
+def _badge(run: HeldRun) -> Badge:
+    return Badge(run.lock or "", str(run.run_id or ""))
+
+
+def _key(context: TickContext, run: HeldRun) -> tuple[str, int]:
+    return context.board.path, run.run_id or 0
 
 
 def _rescued(run: HeldRun, outcome: str, reason: str) -> Rescued:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from hermes_kanban_plugin import identity, lanes, worker_environment, worker_logs
+from hermes_kanban_plugin import identity, lanes, processes, worker_environment, worker_logs
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.processes import Badge
 from hermes_kanban_plugin.supervisor import launcher
 from hermes_kanban_plugin.supervisor.order import Order
 
@@ -34,6 +35,7 @@ def kanban_spawn_worker(context: TickContext, task: Task, lease: Lease, workspac
     log = worker_logs.log_of(location.logs, task.id)
     worker_logs.rotate(log, settings.host.worker_log_rotate_bytes, settings.host.worker_log_backup_count)
     order = Order(
+        root=str(location.root.absolute()),
         database=str(location.database.absolute()),
         lease=lease,
         argv=launch.argv,
@@ -64,7 +66,8 @@ def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool:
         _wait_until_gone(run.supervisor, lock, grace_seconds + PROOF_SECONDS)
     elif run.worker is not None and _is(run.worker, lock):
         _stop_tree(run.worker, grace_seconds)
-    return not _lives(run.supervisor, lock) and not _lives(run.worker, lock)
+    gone = processes.stop_all(Badge(lock, str(run.run_id or "")), grace_seconds)
+    return gone and not _lives(run.supervisor, lock) and not _lives(run.worker, lock)
 
 
 def _stop_foreign(pid: int | None, lock: str, grace_seconds: float) -> bool:

@@ -72,7 +72,8 @@ def _obstacle(assignee: str, lane: str | None, running: int, limits: HostSetting
             f"nobody to start for {assignee!r}: neither a profile nor a lane in the settings; a terminal can claim it"
         )
     if full:
-        return f"at capacity (max_spawn {limits.max_spawn}, max_in_progress {limits.max_in_progress})"
+        caps = {"max_spawn": limits.max_spawn, "max_in_progress": limits.max_in_progress}
+        return f"at capacity ({', '.join(f'{name} {cap}' for name, cap in caps.items() if cap is not None)})"
     cap = limits.max_in_progress_per_profile
     if cap is not None and running >= cap:
         return f"{assignee} is at its capacity ({running} running, max_in_progress_per_profile {cap})"

@@ -35,7 +35,8 @@ class TickContext:
     """What one tick knows and did.
 
     ``may_start`` is False for a scan that only rescues. ``elsewhere`` counts running tasks by assignee on the other
-    boards. ``slots`` bounds how many workers this tick may start (None: no bound but the caps).
+    boards. ``slots`` bounds how many workers this tick may start (None: no bound but the caps). ``full`` makes it look
+    at every run, also at those whose supervisor is being watched.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class TickContext:
         dry_run: bool = False,
         may_start: bool = True,
         slots: int | None = None,
+        full: bool = True,
     ) -> None:
         self.runtime = runtime
         self.board = board
@@ -56,6 +58,7 @@ class TickContext:
         self.dry_run = dry_run
         self.may_start = may_start
         self.slots = slots
+        self.full = full
         self.orphans: list[Orphan] = []
         self.lingering: list[Orphan] = []
         self.rescued: list[Rescued] = []

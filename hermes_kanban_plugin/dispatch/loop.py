@@ -1,102 +1,171 @@
-"""The dispatcher's loop: one per kanban home, woken by changes of a board, with a timed sweep as the net."""
+"""The dispatcher's loop: one per kanban home, asleep until something happens, with a timed full sweep as the net.
+
+It wakes on the death of a supervisor, on a nudge, on a change of a board, on the end of a termination and on the next
+deadline.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import locations
+from hermes_kanban_plugin import identity, locations
+from hermes_kanban_plugin.dispatch.leadership import Leadership
+from hermes_kanban_plugin.dispatch.ramp import Ramp
+from hermes_kanban_plugin.dispatch.stops import Stops
 from hermes_kanban_plugin.dispatch.tick import tick_all
+from hermes_kanban_plugin.dispatch.watch import Watch
 from hermes_kanban_plugin.errors import KanbanError
-from hermes_kanban_plugin.locks import FileLock
+from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.store import queries
+from hermes_kanban_plugin.wake import Ear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hermes_kanban_plugin.locations import BoardLocation
-    from hermes_kanban_plugin.models import TickReport
+    from hermes_kanban_plugin.models import HeldRun, TickReport
     from hermes_kanban_plugin.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-# Processes that died without a word are looked for this often, whatever the dispatch interval is.
-SWEEP_SECONDS = 1.0
+# Leases and launches that nobody watches are looked at this often; everything at the dispatch interval.
+GLANCE_SECONDS = 1.0
 # Somebody who keeps writing to a board must not keep the loop from pausing.
 PAUSE_SECONDS = 0.01
-LEADER_RETRY_SECONDS = 0.5
 
 
 class Dispatcher:
-    """Serves all boards of a home, or one of them, until it is told to stop."""
+    """Serves all boards of a home, or one of them, until it is told to stop.
+
+    ``drains`` makes it stay, starting nothing, until the running workers are done; ``stops_workers`` makes it tell
+    their supervisors to release them. Without either they go on by themselves.
+    """
 
     def __init__(
-        self, runtime: Runtime, board: str | None = None, listener: Callable[[list[TickReport]], None] | None = None
+        self,
+        runtime: Runtime,
+        board: str | None = None,
+        listener: Callable[[list[TickReport]], None] | None = None,
+        *,
+        drains: bool = False,
+        stops_workers: bool = False,
     ) -> None:
         self.runtime = runtime
+        self.drains = drains
+        self.stops_workers = stops_workers
         self._board = board
         self._listener = listener
         self._stop = threading.Event()
+        self._hurry = threading.Event()
         self._reason = "asked to stop"
-        self._leader = FileLock(locations.dispatcher_lock(runtime.root))
+        self._leadership = Leadership(runtime)
+        self._ramp: Ramp | None = None
+        self._swept: float | None = None
 
     def stop(self, reason: str) -> None:
-        """Ask the loop to end after the tick it is in; safe from a signal handler or another thread."""
+        """Ask the loop to end after the tick it is in, and a second time not to wait for workers either.
+
+        Safe from a signal handler or another thread.
+        """
         self._reason = reason
+        if self._stop.is_set():
+            self._hurry.set()
         self._stop.set()
+        if self.runtime.watch is not None:
+            self.runtime.watch.ring()
 
     def run(self) -> None:
-        """Become the one dispatcher of the home (waiting for the holder to go), then tick until stopped.
+        """Become the one dispatcher of the home (waiting for the holder to go), then serve until stopped.
 
         Raises:
             BoardUnusable: the lock file cannot be made.
         """
-        if not self._become_leader():
+        if not self._leadership.acquire(self._stop):
+            self.runtime.close()
             return
-        manager = self.runtime.manager
-        manager.tell("kanban_gateway_startup", runtime=self.runtime)
+        ear = Ear(str(self.runtime.root))
+        self.runtime.watch = Watch(ear)
+        self.runtime.stops = Stops(self.runtime.watch.ring)
         try:
-            while not self._stop.is_set():
-                self._serve_once()
+            self._serve()
         finally:
-            self._leader.release()
-            manager.tell("kanban_gateway_shutdown", runtime=self.runtime, reason=self._reason)
+            ear.close()
+            self._leadership.release(self._boards_or_none(), self._reason)
+            self.runtime.watch.close()
+            self.runtime.watch = None
+            self.runtime.manager.tell("kanban_gateway_shutdown", runtime=self.runtime, reason=self._reason)
 
-    def _become_leader(self) -> bool:
-        waiting = False
-        while not self._leader.acquire():
-            if not waiting:
-                log.info("another dispatcher holds %s; waiting to take over", self._leader.path)
-                waiting = True
-            if self._stop.wait(LEADER_RETRY_SECONDS):
-                return False
-        return True
+    def _serve(self) -> None:
+        self._leadership.note_tick(self._boards())
+        if self._leadership.follows_crash:
+            log.info("the dispatcher before this one crashed; workers come back step by step")
+            self._ramp = Ramp(self.runtime.clock.monotonic())
+        self.runtime.manager.tell("kanban_gateway_startup", runtime=self.runtime)
+        while not self._stop.is_set():
+            self._serve_once()
+        if self.stops_workers:
+            self._stop_workers()
+        while (self.drains or self.stops_workers) and self._running() and not self._hurry.is_set():
+            self._serve_once(may_start=False)
 
-    def _serve_once(self) -> None:
-        """Tick every board, then sleep until something changed."""
+    def _serve_once(self, *, may_start: bool = True) -> None:
+        """Tick every board, then sleep until something happens."""
         self.runtime.reload()
         boards = self._boards()
+        self._leadership.note_tick(boards)
         before = self._versions(boards)
-        reports = tick_all(self.runtime, boards)
+        reports = tick_all(self.runtime, boards, may_start=may_start, slots=self._slots(), full=self._is_full())
+        if self._ramp is not None:
+            self._ramp.note(sum(len(report.started) for report in reports))
         if self._listener is not None:
             self._listener(reports)
         # A change during the tick, our own or another's, is looked at at once; an idle tick changes nothing.
         if self._versions(boards) != before:
-            self._stop.wait(PAUSE_SECONDS)
-            return
-        self._sleep(boards, before)
+            self._wait(PAUSE_SECONDS)
+        else:
+            self._sleep(boards, before)
+
+    def _slots(self) -> int | None:
+        if self._ramp is None:
+            return None
+        slots = self._ramp.slots(self.runtime.clock.monotonic())
+        if slots is None:
+            self._ramp = None
+        return slots
+
+    def _is_full(self) -> bool:
+        """Say whether this tick is the timed full sweep."""
+        now = self.runtime.clock.monotonic()
+        due = self._swept is None or now - self._swept >= self.runtime.settings.host.dispatch_interval_seconds
+        if due:
+            self._swept = now
+        return due
 
     def _sleep(self, boards: list[BoardLocation], before: dict[str, int]) -> None:
-        clock, settings = self.runtime.clock, self.runtime.settings
-        until = clock.monotonic() + min(SWEEP_SECONDS, settings.host.dispatch_interval_seconds)
-        while clock.monotonic() < until and not self._stop.wait(settings.plugin.poll_seconds):
-            if self._versions(boards) != before:
+        clock, poll = self.runtime.clock, self.runtime.settings.plugin.poll_seconds
+        until = clock.monotonic() + GLANCE_SECONDS
+        while not self._hurry.is_set() and clock.monotonic() < until:
+            if self._wait(poll) or self._versions(boards) != before:
                 return
+
+    def _wait(self, seconds: float) -> bool:
+        assert self.runtime.watch is not None
+        return self.runtime.watch.wait(seconds)
 
     def _boards(self) -> list[BoardLocation]:
         if self._board is not None:
             return [locations.locate_existing(self._board)]
         return locations.serving_boards(self.runtime.root)
+
+    def _boards_or_none(self) -> list[BoardLocation]:
+        try:
+            return self._boards()
+        except KanbanError:
+            return []  # the board was removed while it was served
 
     def _versions(self, boards: list[BoardLocation]) -> dict[str, int]:
         found = {}
@@ -106,3 +175,21 @@ class Dispatcher:
             except KanbanError as problem:
                 log.debug("board %s cannot be watched: %s", location.slug, problem)
         return found
+
+    def _running(self) -> list[HeldRun]:
+        """Return the supervised runs on all boards."""
+        found: list[HeldRun] = []
+        for location in self._boards_or_none():
+            held = queries.held_runs(self.runtime.open(location).writer)
+            found += [run for run in held if run.supervised]
+        return found
+
+    def _stop_workers(self) -> None:
+        """Tell every supervisor of this machine to stop its worker and release its task; each is proven first."""
+        for run in self._running():
+            supervisor = run.supervisor
+            if supervisor is None:
+                continue
+            seen = identity.sight(supervisor.pid, run.lock)
+            if identity.judge(supervisor, identity.here(), seen) is Verdict.ALIVE:
+                os.kill(supervisor.pid, signal.SIGTERM)

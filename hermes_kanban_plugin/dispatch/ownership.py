@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+MAX_RUN_ID_DIGITS = 19
+
+
 class Vote(NamedTuple):
     """One voice on whether a call is allowed."""
 
@@ -45,7 +48,8 @@ class Caller(NamedTuple):
         Raises:
             MalformedEnvironment: the environment does not say which run it is.
         """
-        if not (self.run_id.isascii() and self.run_id.isdigit() and 0 < int(self.run_id) < 2**63):
+        well_formed = self.run_id.isascii() and self.run_id.isdigit() and len(self.run_id) <= MAX_RUN_ID_DIGITS
+        if not (well_formed and 0 < int(self.run_id) < 2**63):
             raise MalformedEnvironment("HERMES_KANBAN_RUN_ID", self.run_id)
         if not self.lock.strip():
             raise MalformedEnvironment("HERMES_KANBAN_CLAIM_LOCK", self.lock)

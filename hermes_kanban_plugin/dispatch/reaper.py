@@ -31,6 +31,11 @@ class Orphan(NamedTuple):
     supervisor: Verdict
     worker: Verdict
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether somebody could not be seen: then two sweeps must agree before anything is done."""
+        return self.run.accepted_at is not None and Verdict.UNKNOWN in (self.supervisor, self.worker)
+
 
 class Action(NamedTuple):
     """The decision: keep it, rescue it, stop its processes first, or rescue it as a counted failure; and why."""

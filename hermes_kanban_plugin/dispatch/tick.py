@@ -24,7 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def tick_all(
-    runtime: Runtime, boards: Sequence[BoardLocation], *, may_start: bool = True, slots: int | None = None
+    runtime: Runtime,
+    boards: Sequence[BoardLocation],
+    *,
+    may_start: bool = True,
+    slots: int | None = None,
+    full: bool = True,
 ) -> list[TickReport]:
     """Tick every board once; one that gives trouble is closed, named in the log, and tried again next time.
 
@@ -33,6 +38,7 @@ def tick_all(
         boards: which boards, in this order.
         may_start: False for a scan that rescues and starts nothing.
         slots: how many workers may be started in all, or None for no bound but the caps.
+        full: look at every run, also at those whose supervisor is being watched.
     """
     reports = []
     for location in boards:
@@ -40,7 +46,7 @@ def tick_all(
             board = runtime.open(location)
             others = [other for other in boards if other.database != location.database]
             elsewhere = running_on(runtime, others)
-            report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots)
+            report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
         except (KanbanError, sqlite3.Error) as problem:
             log.error("board %s was not ticked: %s", location.slug, problem)
             runtime.forget(location)
@@ -58,6 +64,7 @@ def tick(
     elsewhere: dict[str, int] | None = None,
     may_start: bool = True,
     slots: int | None = None,
+    full: bool = True,
 ) -> TickReport:
     """Tick one board under its tick lock, which the host's own dispatch honours too.
 
@@ -70,7 +77,7 @@ def tick(
     with locks.trying(locations.tick_lock(board.location.database)) as alone:
         if not alone:
             return TickReport(board=board.slug, locked_out=True)
-        context = TickContext(runtime, board, elsewhere=elsewhere, may_start=may_start, slots=slots)
+        context = TickContext(runtime, board, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
         with translating(board.path):
             return run_phases(context)
 

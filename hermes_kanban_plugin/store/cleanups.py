@@ -8,7 +8,6 @@ module too.
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin.store import statements
@@ -35,21 +34,29 @@ def due(connection: sqlite3.Connection) -> list[Cleanup]:
 def remove_due(
     connection: sqlite3.Connection, roots: Sequence[str], is_vacant: Callable[[Cleanup], bool]
 ) -> list[Cleanup]:
-    """Remove the folders that are due and vacant, and forget them; returns what was removed.
+    """Remove the folders that are due and vacant, and forget them; what could not be removed is tried again.
 
     Args:
         connection: a writer.
         roots: the managed ``workspaces`` folders; only what lies strictly below one of them is ever removed.
         is_vacant: says whether no process of the task lives any more.
+
+    Returns:
+        What was removed, or is not ours to remove.
     """
-    vacant = [cleanup for cleanup in due(connection) if is_vacant(cleanup)]
-    for cleanup in vacant:
-        if is_managed(cleanup.path, roots):
-            shutil.rmtree(cleanup.path, ignore_errors=True)
-    if vacant:
+    import shutil  # late: it brings every compressor along, and a supervisor may never remove anything
+
+    removed = []
+    for cleanup in due(connection):
+        if is_vacant(cleanup):
+            if is_managed(cleanup.path, roots):
+                shutil.rmtree(cleanup.path, ignore_errors=True)
+            if not (is_managed(cleanup.path, roots) and os.path.exists(cleanup.path)):
+                removed.append(cleanup)
+    if removed:
         with immediate(connection):
-            connection.executemany(statements.FORGET_CLEANUP, [cleanup._asdict() for cleanup in vacant])
-    return vacant
+            connection.executemany(statements.FORGET_CLEANUP, [cleanup._asdict() for cleanup in removed])
+    return removed
 
 
 def is_managed(path: str, roots: Sequence[str]) -> bool:

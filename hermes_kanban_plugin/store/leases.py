@@ -78,6 +78,7 @@ def _claim_batch(connection: sqlite3.Connection, task_ids: Sequence[str], terms:
             {
                 "run_id": lease.run_id,
                 "task_id": lease.task_id,
+                "lock": lease.lock,
                 "lane": terms.lane,
                 "source": terms.source,
                 "now": now,

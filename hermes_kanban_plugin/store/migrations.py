@@ -37,6 +37,7 @@ def _create_first_tables(database: Database) -> None:
         {
             "run_id": int,
             "task_id": str,
+            "claim_lock": str,
             "lane": str,
             "source_status": str,
             "claimed_at": int,
@@ -71,6 +72,34 @@ def _create_first_tables(database: Database) -> None:
     )
     cursors = cast("Table", database["kp_cursors"])
     cursors.create({"name": str, "event_id": int}, pk="name", not_null={"event_id"})
+
+
+@steps(name="0002_dispatchers_suspects")
+def _create_watch_tables(database: Database) -> None:
+    """Create who dispatched this board and when, and which runs one sweep suspects until another one agrees."""
+    dispatchers = cast("Table", database["kp_dispatchers"])
+    dispatchers.create(
+        {
+            "term": int,
+            "host_id": str,
+            "boot_id": str,
+            "pid_namespace": str,
+            "pid": int,
+            "started": float,
+            "began_at": int,
+            "last_tick_at": int,
+            "ended_at": int,
+            "reason": str,
+        },
+        pk="term",
+        not_null={"host_id", "boot_id", "pid_namespace", "pid", "began_at", "last_tick_at"},
+    )
+    suspects = cast("Table", database["kp_suspects"])
+    suspects.create(
+        {"task_id": str, "run_id": int, "claim_expires": int, "since": int},
+        pk="task_id",
+        not_null={"run_id", "claim_expires", "since"},
+    )
 
 
 def is_current(connection: sqlite3.Connection) -> bool:

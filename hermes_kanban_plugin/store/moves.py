@@ -143,8 +143,7 @@ def link(connection: sqlite3.Connection, parent_id: str, child_id: str, now: int
             )
         connection.execute(INSERT_LINK, ids)
         if _status_of(connection, parent_id) not in ("done", "archived"):
-            demote = "UPDATE tasks SET status = 'todo' WHERE id = :child_id AND status = 'ready' AND claim_lock IS NULL"
-            connection.execute(demote, {"child_id": child_id})
+            connection.execute(statements.DEMOTE, ids).fetchone()
         journal.append(connection, child_id, "linked", {"parent": parent_id, "child": child_id}, now)
 
 
@@ -164,7 +163,7 @@ def complete(
         _move(connection, row, now, "done", changes, result=handoff.result)
         summary = handoff.summary if handoff.summary is not None else handoff.result
         run_id = _close_or_record(connection, row, now, "completed", summary, handoff.metadata)
-        promoted = outcomes.record_completion(connection, row, run_id, handoff, now)
+        promoted = outcomes.record_completion(connection, row, run_id, handoff, now, actor)
         if row["current_run_id"]:
             _note_takeover(connection, row, "completed", actor, now)
         return promoted
@@ -302,7 +301,7 @@ def _close_or_record(
         "task_id": row["id"],
         "now": now,
         "outcome": outcome,
-        "run_status": "done" if outcome == "completed" else outcome,
+        "run_status": outcome,
         "summary": summary,
         "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else None,
     }

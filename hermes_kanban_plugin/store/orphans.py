@@ -1,8 +1,8 @@
 """Runs whose owner may be gone: finding them, and rescuing their tasks.
 
-Rescue is a compare-and-set on everything that the verdict was based on (status, run, lock, lease end and worker pid
-as they were read), so that a renewal or a new owner in between makes it do nothing (failure mode A8). Rule source:
-DESIGN.md sections 1 and 2.
+Rescue is a compare-and-set on everything that the verdict was based on (status, run, lock, lease end, heartbeat
+and worker pid as they were read), so that a renewal, a sign of life or a new owner in between makes it do nothing
+(failure mode A8). Rule source: DESIGN.md sections 1 and 2.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
         "lock": run.lock or "",
         "expires_seen": run.claim_expires or 0,
         "worker_pid_seen": run.task_worker_pid or 0,
+        "heartbeat_seen": run.last_heartbeat_at or 0,
     }
     if connection.execute(statements.RESCUE_TASK, values).fetchone() is None:
         return False
+    connection.execute(statements.CLEAR_SUSPECT, {"task_id": run.task_id})
     if run.run_id:
         close_run(connection, run.task_id, run.run_id, now, rescue.outcome, error=rescue.reason)
         connection.execute(statements.MARK_ENDED, {"run_id": run.run_id, "now": now})
@@ -75,6 +77,24 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
     }
     journal.append(connection, run.task_id, "reclaimed", payload, now, run.run_id)
     return True
+
+
+def confirm(connection: sqlite3.Connection, run: HeldRun, now: int) -> bool:
+    """Say whether an earlier sweep suspected the same run in the same state; otherwise remember that this one does.
+
+    What cannot be seen is acted on only when two sweeps, at least a second apart, agree.
+    """
+    values = {
+        "task_id": run.task_id,
+        "run_id": run.run_id or 0,
+        "claim_expires": run.claim_expires or 0,
+        "now": now,
+    }
+    with immediate(connection):
+        row = connection.execute(statements.SUSPECTED, values).fetchone()
+        if row is None:
+            connection.execute(statements.SUSPECT, values)
+        return row is not None and row["since"] < now
 
 
 def mark_ended(connection: sqlite3.Connection, run_ids: Sequence[int], now: int) -> None:

@@ -81,16 +81,25 @@ def complete(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now
 
 
 def record_completion(
-    connection: sqlite3.Connection, row: sqlite3.Row, run_id: int | None, handoff: Handoff, now: int
+    connection: sqlite3.Connection,
+    row: sqlite3.Row,
+    run_id: int | None,
+    handoff: Handoff,
+    now: int,
+    actor: str | None = None,
 ) -> list[str]:
-    """Write what follows from a task being done: attachments, history, clean-up, promotion; returns promoted ids."""
+    """Write what follows from a task being done: attachments, history, clean-up, promotion; returns promoted ids.
+
+    ``actor`` is who declared it done by hand, None when its own worker did.
+    """
     task_id = row["id"]
     events: list[tuple[str, str, Mapping[str, Any] | None, int | None]] = []
     for artifact in handoff.artifacts:
         connection.execute(statements.INSERT_ATTACHMENT, {"task_id": task_id, "now": now, **artifact._asdict()})
         payload = {"filename": artifact.filename, "size": artifact.size, "by": "kanban_complete"}
         events.append((task_id, "attached", payload, None))
-    events.append((task_id, "completed", _completed_payload(handoff), run_id))
+    completed = {**_completed_payload(handoff), **({"actor": actor} if actor else {})}
+    events.append((task_id, "completed", completed, run_id))
     suspects = _phantom_references(connection, handoff)
     if suspects:
         payload = {"phantom_refs": suspects, "source": "completion_summary"}

@@ -108,12 +108,31 @@ def verify_cards(connection: sqlite3.Connection, task: Task, claimed: Sequence[s
 
 def held_runs(connection: sqlite3.Connection) -> list[HeldRun]:
     """Return every run that holds a task now."""
-    return [HeldRun.model_validate(dict(row)) for row in connection.execute(statements.HELD)]
+    return _held(connection, statements.HELD)
+
+
+def unwatched_runs(connection: sqlite3.Connection, newest: int, now: int) -> list[HeldRun]:
+    """Return the runs that hold a task and are newer than a run id, or whose lease ended."""
+    return _held(connection, statements.HELD_UNWATCHED, newest=newest, now=now)
+
+
+def run_that_holds(connection: sqlite3.Connection, run_id: int) -> list[HeldRun]:
+    """Return the run if it holds its task now, as a list of one or none."""
+    return _held(connection, statements.HELD_BY_RUN, run_id=run_id)
+
+
+def held_ids(connection: sqlite3.Connection) -> set[int]:
+    """Return the ids of the runs that hold a task now."""
+    return {row[0] for row in connection.execute(statements.HELD_IDS) if row[0] is not None}
 
 
 def held_run(connection: sqlite3.Connection, task_id: str) -> HeldRun | None:
     """Return the run that holds one task, or None."""
-    return next((run for run in held_runs(connection) if run.task_id == task_id), None)
+    return next(iter(_held(connection, statements.HELD_BY_TASK, task_id=task_id)), None)
+
+
+def _held(connection: sqlite3.Connection, query: str, **values: object) -> list[HeldRun]:
+    return [HeldRun.model_validate(dict(row)) for row in connection.execute(query, values)]
 
 
 def lingering_runs(connection: sqlite3.Connection) -> list[HeldRun]:

@@ -72,8 +72,8 @@ WHERE opened.task_id = tasks.id AND opened.claim_lock = :lock_prefix || '-' || t
 RETURNING id"""
 
 RECORD_RUNS = """
-INSERT INTO kp_runs (run_id, task_id, lane, source_status, claimed_at, launch_deadline)
-VALUES (:run_id, :task_id, :lane, :source, :now, :expires)"""
+INSERT INTO kp_runs (run_id, task_id, claim_lock, lane, source_status, claimed_at, launch_deadline)
+VALUES (:run_id, :task_id, :lock, :lane, :source, :now, :expires)"""
 
 # --- accept: the supervisor takes the claim over -------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ UPDATE tasks SET
     status = :status, claim_lock = NULL, claim_expires = NULL, worker_pid = NULL, current_run_id = NULL
 WHERE id = :task_id AND status = 'running' AND COALESCE(current_run_id, 0) = :run_id
     AND COALESCE(claim_lock, '') = :lock AND COALESCE(claim_expires, 0) = :expires_seen
-    AND COALESCE(worker_pid, 0) = :worker_pid_seen
+    AND COALESCE(worker_pid, 0) = :worker_pid_seen AND COALESCE(last_heartbeat_at, 0) = :heartbeat_seen
 RETURNING id"""
 
 # Every run that holds a task now, with what is known about its processes.
@@ -176,25 +176,46 @@ SELECT
     tasks.id AS task_id, tasks.claim_lock, tasks.claim_expires, tasks.worker_pid AS task_worker_pid,
     tasks.last_heartbeat_at, tasks.current_run_id, tasks.assignee,
     task_runs.started_at, task_runs.max_runtime_seconds,
-    kp_runs.run_id AS known_run_id, kp_runs.lane, kp_runs.source_status, kp_runs.launch_deadline, kp_runs.accepted_at,
+    kp_runs.run_id AS known_run_id, kp_runs.lane, kp_runs.source_status, kp_runs.claimed_at, kp_runs.launch_deadline,
+    kp_runs.accepted_at,
     kp_runs.host_id, kp_runs.boot_id, kp_runs.pid_namespace, kp_runs.supervisor_pid, kp_runs.supervisor_started,
     kp_runs.worker_pid, kp_runs.worker_started
 FROM tasks
     LEFT JOIN task_runs ON task_runs.id = tasks.current_run_id
     LEFT JOIN kp_runs ON kp_runs.run_id = tasks.current_run_id
-WHERE tasks.status = 'running'
-ORDER BY tasks.id"""
+WHERE tasks.status = 'running'"""
+
+# The part of them that a watch cannot vouch for: new since it looked, without a lease, or near its end.
+HELD_UNWATCHED = f"""
+{HELD} AND (tasks.current_run_id IS NULL OR tasks.current_run_id > :newest OR tasks.claim_expires IS NULL
+    OR tasks.claim_expires <= :now)"""
+
+HELD_BY_RUN = f"{HELD} AND tasks.current_run_id = :run_id"
+HELD_BY_TASK = f"{HELD} AND tasks.id = :task_id"
+HELD_IDS = "SELECT current_run_id FROM tasks WHERE status = 'running'"
 
 # Runs that were closed by somebody else while their processes may still be there: nothing may start beside them.
 LINGERING = """
 SELECT
-    kp_runs.task_id, kp_runs.run_id AS known_run_id, kp_runs.lane, kp_runs.source_status, kp_runs.launch_deadline,
-    kp_runs.accepted_at, kp_runs.host_id, kp_runs.boot_id, kp_runs.pid_namespace, kp_runs.supervisor_pid,
-    kp_runs.supervisor_started, kp_runs.worker_pid, kp_runs.worker_started, task_runs.ended_at AS closed_at
+    kp_runs.task_id, kp_runs.run_id AS known_run_id, kp_runs.claim_lock, kp_runs.lane, kp_runs.source_status,
+    kp_runs.launch_deadline, kp_runs.accepted_at, kp_runs.host_id, kp_runs.boot_id, kp_runs.pid_namespace,
+    kp_runs.supervisor_pid, kp_runs.supervisor_started, kp_runs.worker_pid, kp_runs.worker_started,
+    task_runs.ended_at AS closed_at
 FROM kp_runs LEFT JOIN task_runs ON task_runs.id = kp_runs.run_id
 WHERE kp_runs.ended_at IS NULL AND kp_runs.accepted_at IS NOT NULL
     AND (task_runs.id IS NULL OR task_runs.ended_at IS NOT NULL)
 ORDER BY kp_runs.run_id"""
+
+SUSPECT = """
+INSERT INTO kp_suspects (task_id, run_id, claim_expires, since) VALUES (:task_id, :run_id, :claim_expires, :now)
+ON CONFLICT (task_id) DO UPDATE SET
+    run_id = excluded.run_id, claim_expires = excluded.claim_expires, since = excluded.since
+WHERE kp_suspects.run_id <> excluded.run_id OR kp_suspects.claim_expires <> excluded.claim_expires"""
+
+SUSPECTED = """
+SELECT since FROM kp_suspects WHERE task_id = :task_id AND run_id = :run_id AND claim_expires = :claim_expires"""
+
+CLEAR_SUSPECT = "DELETE FROM kp_suspects WHERE task_id = :task_id"
 
 MARK_ENDED = "UPDATE kp_runs SET ended_at = :now WHERE run_id = :run_id AND ended_at IS NULL"
 
@@ -207,6 +228,10 @@ PROMOTE = f"UPDATE tasks SET status = 'ready' WHERE status = 'todo' AND {PARENTS
 PROMOTE_CHILDREN = f"""
 UPDATE tasks SET status = 'ready'
 WHERE status = 'todo' AND id IN (SELECT child_id FROM task_links WHERE parent_id = :task_id) AND {PARENTS_FINISHED}
+RETURNING id"""
+
+DEMOTE = """
+UPDATE tasks SET status = 'todo' WHERE id = :child_id AND status = 'ready' AND claim_lock IS NULL
 RETURNING id"""
 
 OPEN_PARENTS = """

@@ -14,12 +14,14 @@ from hermes_kanban_plugin.store.leases import Lease
 class Order(NamedTuple):
     """One worker to start.
 
-    ``argv``, ``environment`` and ``directory`` describe the worker; ``log`` is the file its output is appended to.
-    ``completes`` says that exit status 0 means done (command lanes) rather than "forgot to say so" (Hermes workers).
-    Durations are seconds: ``grace_seconds`` lie between TERM and KILL, ``farewell_seconds`` are what a worker gets to
-    end by itself after its final word; ``max_runtime`` bounds the attempt or is None.
+    ``root`` is the kanban home, whose dispatcher is told when the worker ended. ``argv``, ``environment`` and
+    ``directory`` describe the worker; ``log`` is the file its output is appended to. ``completes`` says that exit
+    status 0 means done (command lanes) rather than "forgot to say so" (Hermes workers). Durations are seconds:
+    ``grace_seconds`` lie between TERM and KILL, ``farewell_seconds`` are what a worker gets to end by itself after its
+    final word; ``max_runtime`` bounds the attempt or is None.
     """
 
+    root: str
     database: str
     lease: Lease
     argv: list[str]

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import identity, redaction
+from hermes_kanban_plugin import identity, redaction, wake
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.store import cleanups, leases, outcomes, statements
@@ -76,6 +76,7 @@ class Supervisor:
         finally:
             self._writer.close()
             self._reader.close()
+            wake.nudge(self.order.root)
 
     def _accept(self, worker: Worker) -> bool:
         """Take the claim over in the worker's name; the gate opens only after that is on the board."""
@@ -96,6 +97,7 @@ class Supervisor:
         self._watch(worker)
         worker.sweep_group(self.order.grace_seconds)
         self._record(worker.bury(), worker.launch_problem())
+        wake.nudge(self.order.root)
         self._clean_up()
 
     def _watch(self, worker: Worker) -> None:
@@ -108,6 +110,8 @@ class Supervisor:
             if self.cause is not Cause.NONE:
                 self._stop(worker, now)
             self._alarm.wait(WATCH_SECONDS)
+        if self._alarm.told_to_stop and self.cause is Cause.NONE:
+            self.cause = Cause.INTERRUPTED  # both were told to stop, and the worker was quicker
 
     def _reason_to_stop(self, now: float) -> Cause:
         limit = self.order.max_runtime
@@ -164,6 +168,8 @@ class Supervisor:
         if problem is not None:
             return Decision("fail", "spawn_failed", "spawn_failed", problem)
         runtime = self.clock.monotonic() - self._started
+        if self.order.completes and ending.exit_code == 0 and self.cause is Cause.INTERRUPTED:
+            self.cause = Cause.NONE  # it was told to stop and finished its work all the same
         return decide(ending, self.cause, completes=self.order.completes, runtime=runtime, limit=self.order.max_runtime)
 
     def _write(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending) -> None:

@@ -5,6 +5,7 @@ Standard library only: the supervisor uses this module. Rule source: contract se
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +43,9 @@ def decide(ending: Ending, cause: Cause, *, completes: bool, runtime: float, lim
         runtime: how long it ran, seconds.
         limit: the attempt's limit, seconds, or None.
     """
-    if cause is Cause.INTERRUPTED:
-        return Decision("release", "reclaimed", "reclaimed", "interrupted: the supervisor was told to stop")
+    if cause is Cause.INTERRUPTED or (cause is Cause.NONE and ending.exit_signal == signal.SIGTERM):
+        # Whoever sends SIGTERM to the worker alone means the same: a shutdown, not a fault of the task (W29).
+        return Decision("release", "reclaimed", "reclaimed", "interrupted by SIGTERM")
     if cause is Cause.LEASE_LOST:
         return Decision("release", "reclaimed", "reclaimed", "stopped: the lease was lost or could not be renewed")
     if cause is Cause.OVERDUE:
@@ -55,5 +57,6 @@ def decide(ending: Ending, cause: Cause, *, completes: bool, runtime: float, lim
             return Decision("complete", "completed", "completed", "")
         error = "the worker ended with status 0 without calling kanban_complete or kanban_block"
         return Decision("fail", "crashed", "protocol_violation", error)
-    how = f"killed by signal {ending.exit_signal}" if ending.exit_signal else f"exit status {ending.exit_code}"
-    return Decision("fail", "crashed", "crashed", f"the worker ended with {how}")
+    if ending.exit_signal:
+        return Decision("fail", "crashed", "crashed", f"the worker was killed by signal {ending.exit_signal}")
+    return Decision("fail", "crashed", "crashed", f"the worker ended with exit status {ending.exit_code}")

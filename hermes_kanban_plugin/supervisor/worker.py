@@ -61,6 +61,8 @@ class Worker:
 
     def has_ended(self) -> bool:
         """Say whether the worker ended, without burying it: until then nobody else can get its pid and group."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return identity.sight(self.pid).zombie
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, options) is not None
 

@@ -65,7 +65,22 @@ def test_what_cannot_be_seen_from_here_waits_for_its_lease(board, runtime, clock
     clock.advance(119)
     assert tick(board, runtime).rescued == []
     clock.advance(1)
+    assert tick(board, runtime).rescued == []  # one sweep alone does not act on what it cannot see
+    assert tick(board, runtime).rescued == []  # nor twice within the same second
+    clock.advance(1)
     assert [saved.task_id for saved in tick(board, runtime).rescued] == [task_id]
+
+
+def test_a_renewal_between_two_sweeps_clears_the_doubt(board, runtime, clock):
+    task_id, lease = held(board, host_id="another machine")
+    clock.advance(120)
+    tick(board, runtime)
+    board.heartbeat(lease, 60)
+    clock.advance(1)
+    tick(board, runtime)
+    clock.advance(60)
+    assert tick(board, runtime).rescued == []
+    assert board.task(task_id).status == "running"
 
 
 def test_a_reused_pid_is_not_our_worker_and_is_not_touched(board, runtime):

@@ -19,6 +19,7 @@ from tests.conftest import lives, wait_for
 
 def order_for(workshop, lease, line: str, **changes) -> Order:
     fields = {
+        "root": str(workshop.home),
         "database": str(workshop.database),
         "lease": lease,
         "argv": ["sh", "-c", line],

@@ -1,0 +1,108 @@
+"""Being the one dispatcher of a kanban home: the lock, the term on each board, and naming a holder that is frozen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import identity, locations
+from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.locks import FileLock
+from hermes_kanban_plugin.store import dispatchers
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from hermes_kanban_plugin.locations import BoardLocation
+    from hermes_kanban_plugin.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+# A term's last tick is written this often; a holder that is silent for longer than FROZEN_SECONDS is named.
+NOTE_SECONDS = 10
+FROZEN_SECONDS = 45
+
+
+class Leadership:
+    """The lock of a home and, while it is held, one term per board."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.follows_crash = False
+        self._lock = FileLock(locations.dispatcher_lock(runtime.root))
+        self._terms: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
+        self._named: int | None = None
+
+    def acquire(self, stop: threading.Event) -> bool:
+        """Wait until the lock is had; returns False if told to stop before.
+
+        Raises:
+            BoardUnusable: the lock file cannot be made.
+        """
+        waiting = False
+        while not self._lock.acquire():
+            if not waiting:
+                log.info("another dispatcher holds %s; waiting to take over", self._lock.path)
+                waiting = True
+            self._name_frozen_holder()
+            if stop.wait(RETRY_SECONDS):
+                return False
+        return True
+
+    def note_tick(self, boards: Sequence[BoardLocation]) -> None:
+        """Write on each board that it is being served, beginning a term on a board that is new; seldom a write."""
+        now = self.runtime.clock.now()
+        for location in boards:
+            key = str(location.database)
+            if key in self._terms and abs(now - self._noted[key]) < NOTE_SECONDS:
+                continue
+            try:
+                self._write_note(location, key, now)
+            except (KanbanError, sqlite3.Error) as problem:
+                log.warning("board %s does not know who serves it: %s", location.slug, problem)
+
+    def _write_note(self, location: BoardLocation, key: str, now: int) -> None:
+        writer = self.runtime.open(location).writer
+        if key in self._terms:
+            dispatchers.note_tick(writer, self._terms[key], now)
+        else:
+            me = identity.capture(os.getpid())
+            self._terms[key], crashed = dispatchers.begin(writer, me, now)
+            self.follows_crash = self.follows_crash or crashed
+        self._noted[key] = now
+
+    def release(self, boards: Sequence[BoardLocation], reason: str) -> None:
+        """End the terms and give the lock back; the lock first, so that the next one need not wait for our writes."""
+        self._lock.release()
+        now = self.runtime.clock.now()
+        for location in boards:
+            term = self._terms.pop(str(location.database), None)
+            if term is not None:
+                try:
+                    dispatchers.end(self.runtime.open(location).writer, term, reason, now)
+                except (KanbanError, sqlite3.Error) as problem:
+                    log.warning("board %s was not told that its dispatcher ends: %s", location.slug, problem)
+
+    def _name_frozen_holder(self) -> None:
+        """Say once per holder when it holds the lock without ticking: it is stopped or starved."""
+        now = self.runtime.clock.now()
+        for location in locations.serving_boards(self.runtime.root):
+            try:
+                term = dispatchers.latest(self.runtime.open(location).reader)
+            except (KanbanError, sqlite3.Error):
+                continue
+            if term is None or term.ended_at is not None or now - term.last_tick_at < FROZEN_SECONDS:
+                continue
+            if self._named != term.term:
+                self._named = term.term
+                pid, age = term.dispatcher.pid, now - term.last_tick_at
+                log.warning(
+                    "dispatcher pid %d holds %s and has not ticked board %s for %d s; let it go on with: "
+                    "kill -CONT %d, or end it with: kill -KILL %d",
+                    pid, self._lock.path, location.slug, age, pid, pid,
+                )  # fmt: skip
