@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import lanes, workspaces
+from hermes_kanban_plugin import lanes, testpoints, workspaces
 from hermes_kanban_plugin.dispatch.admission import Admitted, admit
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.errors import CallerMistake, LaunchFailed
@@ -48,16 +49,33 @@ def kanban_tick(context: TickContext, phase: Phase) -> None:
 
 
 def bury_supervisors(context: TickContext) -> None:
-    """Collect the supervisors that ended, and fail at once the launches that never came to an accepted claim."""
-    living = []
+    """Collect this board's supervisors that ended, and settle at once the launches that never got to work."""
+    database, living = str(context.board.location.database.absolute()), []
     for launched in context.runtime.launched:
-        status = launched.poll()
+        status = launched.poll() if launched.database == database else None
         if status is None:
             living.append(launched)
         elif status != 0:
-            error = f"the supervisor ended with status {status} before it accepted the claim; see the task's log"
-            _fail_launch(context, launched.lease, error, unaccepted_only=True)
+            _settle_launch(context, launched.lease, status)
     context.runtime.launched[:] = living
+
+
+def _settle_launch(context: TickContext, lease: Lease, status: int) -> None:
+    """Book the end of a supervisor that had not accepted its claim; one that had is the orphan scan's business.
+
+    One that was killed is no fault of the task (DESIGN.md section 1, promise 6); one that gave up is a failed launch.
+    """
+    accepted = "SELECT 1 FROM kp_runs WHERE run_id = :run_id AND accepted_at IS NOT NULL"
+    with immediate(context.board.writer) as writer:
+        if writer.execute(accepted, {"run_id": lease.run_id}).fetchone():
+            return
+        if status > 0:
+            _fail_launch(context, lease, f"the supervisor ended with status {status}; see the task's log")
+            return
+        reason = f"the supervisor was killed by signal {-status} before it accepted the claim"
+        with suppress(CallerMistake):
+            outcomes.release(writer, lease, "reclaimed", reason, {}, context.now)
+        writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
 
 
 def dispatch(context: TickContext) -> None:
@@ -72,10 +90,12 @@ def dispatch(context: TickContext) -> None:
     chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
     _assign_defaults(context, chosen)
     leases = _claim(context, chosen)
+    testpoints.reach("dispatcher.after_claim")
     for admitted in chosen:
         lease = leases.get(admitted.task.id)
         if lease is not None:
             _start(context, admitted, lease)
+            testpoints.reach("dispatcher.after_launch")
 
 
 def _candidates(context: TickContext) -> list[Task]:
@@ -142,18 +162,16 @@ def _launch(context: TickContext, task: Task, lease: Lease) -> str:
     return str(workspace.path)
 
 
-def _fail_launch(context: TickContext, lease: Lease, error: str, *, unaccepted_only: bool = False) -> None:
+def _fail_launch(context: TickContext, lease: Lease, error: str) -> None:
     """Book a failed launch on the task, unless the run is not current any more."""
-    writer, limit = context.board.writer, context.settings.host.failure_limit
-    try:
-        with immediate(writer):
-            accepted = "SELECT 1 FROM kp_runs WHERE run_id = :run_id AND accepted_at IS NOT NULL"
-            if unaccepted_only and writer.execute(accepted, {"run_id": lease.run_id}).fetchone():
-                return
-            failure = outcomes.Failure("spawn_failed", error, "spawn_failed", {"error": error[:500]}, limit)
+    limit = context.settings.host.failure_limit
+    failure = outcomes.Failure("spawn_failed", error, "spawn_failed", {"error": error[:500]}, limit)
+    with immediate(context.board.writer) as writer:
+        try:
             outcomes.fail(writer, lease, failure, context.now)
-    except CallerMistake as mistake:
-        log.info("a failed launch was not booked: %s", mistake)
+        except CallerMistake as mistake:
+            log.info("a failed launch was not booked: %s", mistake)
+        writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
 
 
 def tell_news(context: TickContext) -> None:

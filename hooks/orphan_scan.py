@@ -99,11 +99,13 @@ def _suspects(context: TickContext) -> list[tuple[Orphan, Action]]:
     """Return the runs that something has to be done about; what is in doubt only when two sweeps agree."""
     decided = [(orphan, _decide(context, orphan)) for orphan in context.orphans]
     return [
-        (orphan, action)
-        for orphan, action in decided
-        if action.deed is not Deed.KEEP
-        and (not orphan.in_doubt or orphans.confirm(context.board.writer, orphan.run, context.now))
+        (orphan, action) for orphan, action in decided if action.deed is not Deed.KEEP and _is_sure(context, orphan)
     ]
+
+
+def _is_sure(context: TickContext, orphan: Orphan) -> bool:
+    patience = orphan.patience(context.settings.plugin.lease_seconds)
+    return patience == 0 or orphans.confirm(context.board.writer, orphan.run, context.now, patience)
 
 
 def _decide(context: TickContext, orphan: Orphan) -> Action:

@@ -62,7 +62,9 @@ def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool:
         return _stop_foreign(run.task_worker_pid, lock, grace_seconds)
     if run.supervisor is not None and _is(run.supervisor, lock):
         # A living supervisor ends its worker's whole group itself, within the grace it was started with.
-        _quietly(psutil.Process(run.supervisor.pid).terminate)
+        supervisor = psutil.Process(run.supervisor.pid)
+        _quietly(supervisor.terminate)
+        _quietly(supervisor.resume)  # a frozen one must wake up to see the TERM
         _wait_until_gone(run.supervisor, lock, grace_seconds + PROOF_SECONDS)
     elif run.worker is not None and _is(run.worker, lock):
         _stop_tree(run.worker, grace_seconds)

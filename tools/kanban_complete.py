@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from hermes_kanban_plugin import artifacts, host, redaction
+from hermes_kanban_plugin import artifacts, host, redaction, testpoints
 from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, PhantomCards
 from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.rules import first_line
@@ -66,6 +66,7 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     if kept.paths:
         metadata["artifacts"] = kept.paths
     handoff = Handoff(summary, result, metadata or None, verified, kept.copies)
+    testpoints.reach("tool.before_complete")
     try:
         run_id = _finish(call, handoff)
     except BaseException:

@@ -171,4 +171,13 @@ def _add_serving(verbs: _Verbs) -> None:
     dispatch.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
     dispatch.add_argument("--max", type=positive, metavar="N", help="at most N running tasks, as kanban.max_spawn")
     dispatch.add_argument("--failure-limit", type=positive, metavar="N", help="as kanban.failure_limit")
-    _verb(verbs, "dispatcher", serving.dispatcher, "serve all boards (or one, with --board) until stopped", json=True)
+    scan = "take back what dead runs hold and close illegal pairs; starts nothing"
+    _verb(verbs, "scan", serving.scan, scan, json=True)
+    serve = "serve all boards (or one, with --board) until stopped"
+    dispatcher = _verb(verbs, "dispatcher", serving.dispatcher, serve, json=True)
+    leave = dispatcher.add_mutually_exclusive_group()
+    leave.add_argument("--drain", action="store_true", help="when stopped, wait for the running workers")
+    leave.add_argument("--stop-workers", action="store_true", help="when stopped, stop the workers too")
+    service = _verb(verbs, "service", serving.manage_service, "run the dispatcher as a service of this user")
+    service.add_argument("action", choices=("install", "status", "uninstall"))
+    service.add_argument("--print", action="store_true", dest="only_print", help="only print the service file")

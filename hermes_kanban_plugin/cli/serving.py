@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import locations
+from hermes_kanban_plugin import locations, service
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.dispatch.loop import Dispatcher
 from hermes_kanban_plugin.dispatch.tick import rehearse, running_on, tick
@@ -43,19 +43,45 @@ def dispatcher(args: argparse.Namespace) -> int:
     """Serve the boards until SIGTERM or SIGINT; workers go on under their supervisors."""
     logging.getLogger("hermes_kanban_plugin").setLevel(logging.INFO)
     listener = _print_json_reports if args.json else _print_reports
-    service = Dispatcher(Runtime(), args.board and locations.locate_existing(args.board).slug, listener)
+    board = locations.locate_existing(args.board).slug if args.board else None
+    serving = Dispatcher(Runtime(), board, listener, drains=args.drain, stops_workers=args.stop_workers)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: service.stop(signal.Signals(received).name))
-    service.run()
+        signal.signal(number, lambda received, _: serving.stop(signal.Signals(received).name))
+    serving.run()
+    return 0
+
+
+def scan(args: argparse.Namespace) -> int:
+    """Look for orphans on one board and take back what they hold."""
+    runtime = Runtime()
+    try:
+        report = tick(runtime.open(locations.locate_existing(args.board)), runtime, may_start=False)
+    finally:
+        runtime.close()
+    output.print_json(report) if args.json else _print_report(report)
+    return 0
+
+
+def manage_service(args: argparse.Namespace) -> int:
+    """Install, look at or remove the dispatcher's service file."""
+    unit = service.describe()
+    if args.only_print:
+        print(unit.text, end="")
+    elif args.action == "status":
+        output.print_line(service.status(unit))
+    elif args.action == "install":
+        started = service.install(unit)
+        output.print_line("installed", unit.path, "and started" if started else "(start it with your service manager)")
+    else:
+        output.print_line("removed" if service.uninstall(unit) else "was not installed:", unit.path)
     return 0
 
 
 def _print_reports(reports: list[TickReport]) -> None:
     for report in reports:
         if report.busy:
-            _print_report(
-                report.model_copy(update={"skipped": []})
-            )  # the same every tick; dispatch --dry-run says them
+            # What waits is the same every tick; dispatch --dry-run says it.
+            _print_report(report.model_copy(update={"skipped": []}))
 
 
 def _print_json_reports(reports: list[TickReport]) -> None:

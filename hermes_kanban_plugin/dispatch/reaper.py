@@ -31,10 +31,17 @@ class Orphan(NamedTuple):
     supervisor: Verdict
     worker: Verdict
 
-    @property
-    def in_doubt(self) -> bool:
-        """Whether somebody could not be seen: then two sweeps must agree before anything is done."""
-        return self.run.accepted_at is not None and Verdict.UNKNOWN in (self.supervisor, self.worker)
+    def patience(self, lease_seconds: int) -> int:
+        """Return how many seconds apart two sweeps must be that agree before anything is done; 0 for no doubt.
+
+        A supervisor that lives renews after a third of the lease; one that does not is frozen, or was asleep with
+        its machine a moment ago.
+        """
+        if self.run.accepted_at is None:
+            return 0
+        if self.supervisor is Verdict.ALIVE:
+            return lease_seconds // 3 + FROZEN_MARGIN_SECONDS
+        return 1 if Verdict.UNKNOWN in (self.supervisor, self.worker) else 0
 
 
 class Action(NamedTuple):
@@ -44,6 +51,7 @@ class Action(NamedTuple):
     reason: str = ""
 
 
+FROZEN_MARGIN_SECONDS = 2
 KEEP = Action(Deed.KEEP)
 
 
@@ -61,7 +69,8 @@ def decide(orphan: Orphan, now: int) -> Action:
         late = run.launch_deadline is not None and now >= run.launch_deadline
         return Action(Deed.RESCUE, "its supervisor never accepted the claim in time") if late else KEEP
     if orphan.supervisor is Verdict.ALIVE:
-        return KEEP
+        frozen = "its supervisor lives but does not renew the lease; it was stopped with its worker"
+        return Action(Deed.STOP, frozen) if _expired(run, now) else KEEP
     if orphan.supervisor is Verdict.DEAD:
         return _decide_abandoned(orphan, now)
     return (

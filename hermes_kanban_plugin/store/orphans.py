@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hermes_kanban_plugin import testpoints
 from hermes_kanban_plugin.store import journal, statements
 from hermes_kanban_plugin.store.outcomes import close_run
 from hermes_kanban_plugin.store.transaction import immediate
@@ -46,7 +47,9 @@ def rescue(connection: sqlite3.Connection, rescues: Sequence[Rescue], now: int) 
     if not rescues:
         return []
     with immediate(connection):
-        return [one for one in rescues if _rescue_one(connection, one, now)]
+        saved = [one for one in rescues if _rescue_one(connection, one, now)]
+        testpoints.reach("rescue.before_commit")
+        return saved
 
 
 def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> bool:
@@ -79,10 +82,11 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
     return True
 
 
-def confirm(connection: sqlite3.Connection, run: HeldRun, now: int) -> bool:
+def confirm(connection: sqlite3.Connection, run: HeldRun, now: int, patience: int) -> bool:
     """Say whether an earlier sweep suspected the same run in the same state; otherwise remember that this one does.
 
-    What cannot be seen is acted on only when two sweeps, at least a second apart, agree.
+    What is in doubt is acted on only when two sweeps agree that are at least ``patience`` seconds apart, between
+    which the lease was not renewed.
     """
     values = {
         "task_id": run.task_id,
@@ -94,7 +98,7 @@ def confirm(connection: sqlite3.Connection, run: HeldRun, now: int) -> bool:
         row = connection.execute(statements.SUSPECTED, values).fetchone()
         if row is None:
             connection.execute(statements.SUSPECT, values)
-        return row is not None and row["since"] < now
+        return row is not None and now - row["since"] >= patience
 
 
 def mark_ended(connection: sqlite3.Connection, run_ids: Sequence[int], now: int) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hermes_kanban_plugin import testpoints
 from hermes_kanban_plugin.errors import LaunchFailed
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 ENTRY = Path(__file__).with_name("__main__.py")
 # What a supervisor needs of its own environment; the worker's whole environment travels in the order.
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "HERMES_KANBAN_BUSY_TIMEOUT_MS")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "HERMES_KANBAN_BUSY_TIMEOUT_MS", testpoints.VARIABLE)
 log = logging.getLogger(__name__)
 
 
@@ -25,6 +26,7 @@ class Launched:
 
     def __init__(self, order: Order, process: subprocess.Popen[bytes]) -> None:
         self.lease = order.lease
+        self.database = order.database
         self._process = process
 
     @property

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import identity, redaction, wake
+from hermes_kanban_plugin import identity, redaction, testpoints, wake
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.store import cleanups, leases, outcomes, statements
@@ -61,6 +61,7 @@ class Supervisor:
         self._reader = open_reader(order.database)
         self._writer = open_writer(order.database)
         self._lease_ends = 0.0
+        self._expires = 0
         self._started = 0.0
         self._renewed = 0.0
 
@@ -80,6 +81,7 @@ class Supervisor:
 
     def _accept(self, worker: Worker) -> bool:
         """Take the claim over in the worker's name; the gate opens only after that is on the board."""
+        testpoints.reach("supervisor.before_accept")
         me = identity.capture(os.getpid())
         now = self.clock.now()
         try:
@@ -90,13 +92,18 @@ class Supervisor:
             return False
         self._started = self._renewed = self.clock.monotonic()
         self._lease_ends = self._started + self.order.lease_seconds
+        self._expires = now + self.order.lease_seconds
         return True
 
     def _supervise(self, worker: Worker) -> None:
+        testpoints.reach("supervisor.after_accept")
         worker.release()
+        testpoints.reach("supervisor.after_release")
         self._watch(worker)
         worker.sweep_group(self.order.grace_seconds)
+        testpoints.reach("supervisor.before_record")
         self._record(worker.bury(), worker.launch_problem())
+        testpoints.reach("supervisor.after_record")
         wake.nudge(self.order.root)
         self._clean_up()
 
@@ -141,13 +148,15 @@ class Supervisor:
         return self._closed_at + (self.order.farewell_seconds if spoke else 0)
 
     def _renew_if_due(self, now: float) -> None:
-        if now - self._renewed < self.order.lease_seconds / 3:
+        length, wall = self.order.lease_seconds, self.clock.now()
+        # By the board's clock it may be due earlier: that clock may have jumped ahead, or the machine have slept.
+        if now - self._renewed < length / 3 and wall < self._expires - length / 2:
             return
         try:
-            leases.renew(self._writer, self.order.lease, self.clock.now() + self.order.lease_seconds)
+            leases.renew(self._writer, self.order.lease, wall + length)
         except (CallerMistake, sqlite3.Error):
             return  # superseded shows in _is_current; a locked board is tried again until the lease ends
-        self._renewed, self._lease_ends = now, now + self.order.lease_seconds
+        self._renewed, self._lease_ends, self._expires = now, now + length, wall + length
 
     def _stop(self, worker: Worker, now: float) -> None:
         if self._stopped_at is None:
@@ -178,6 +187,7 @@ class Supervisor:
         with immediate(self._writer):
             with suppress(CallerMistake):  # ended by its worker or taken by somebody else: that word stands
                 self._end_run(decision, facts, ending, now)
+            testpoints.reach("supervisor.in_record")
             outcomes.record_exit(self._writer, lease, facts, now)
 
     def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending, now: int) -> None:

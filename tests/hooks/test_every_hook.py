@@ -335,6 +335,6 @@ def test_kanban_check_ownership_abstention_is_no_consent(service: Service) -> No
     service.plug("silent", kanban_check_ownership=lambda: None)
     closed = Manager(["ownership_check"], discover=False)
     tool = toolkit.tools_of(closed)["kanban_heartbeat"]
-    with pytest.raises(NotTheOwner, match="no plugin.s kanban_check_ownership allows it"):
+    with pytest.raises(NotTheOwner, match="no plugin's kanban_check_ownership allows it"):
         toolkit.perform(tool, closed, {"task_id": service.create()}, PERSON)
     assert ALLOW.allowed is True
