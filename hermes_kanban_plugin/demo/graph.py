@@ -26,8 +26,6 @@ GRAPH: dict[str, tuple[str, ...]] = {
     "merge": ("verify", "lines", "words", "index"),
     "publish": ("merge", "review"),
 }
-# The one that is killed in the middle.
-VICTIM = "index"
 MAX_IN_PROGRESS = 3
 
 
