@@ -107,9 +107,9 @@ class Dispatcher:
         self.runtime.manager.tell("kanban_gateway_startup", runtime=self.runtime)
         while not self._stop.is_set():
             self._serve_once()
-        if self.stops_workers:
-            self._stop_workers()
         while (self.drains or self.stops_workers) and self._running() and not self._hurry.is_set():
+            if self.stops_workers:
+                self._stop_workers()  # again each time: a launch may have been accepted since
             self._serve_once(may_start=False)
 
     def _serve_once(self, *, may_start: bool = True) -> None:
