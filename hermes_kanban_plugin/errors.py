@@ -144,5 +144,9 @@ class LaunchFailed(KanbanError):
     """A worker could not be started."""
 
 
+class ServiceFailed(KanbanError):
+    """The system's service manager refused, or there is none."""
+
+
 class WorkspaceFailed(LaunchFailed):
     """A task's workspace could not be prepared."""

@@ -152,7 +152,7 @@ def kanban_spawn_worker(context: TickContext, task: Task, lease: Lease, workspac
 def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool | None:
     """Stop all processes of a run and prove them gone.
 
-    When: before a task with a living worker is taken back, in the process that takes it back.
+    When: before a task with a living worker is taken back, in the process that takes it back, in a thread of its own.
     Arguments: the run; ``grace_seconds`` between asking and killing.
     Answer: True when nothing of it lives; False keeps the lease; None asks the next plugin.
     Raising: counts as False.

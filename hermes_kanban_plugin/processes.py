@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROOF_SECONDS = 5.0
 POLL_SECONDS = 0.02
+# A process may be born behind the back of one look; two empty ones in a row are taken for proof.
+EMPTY_LOOKS = 2
 
 
 class Badge(NamedTuple):
@@ -49,14 +51,17 @@ def stop_all(badge: Badge, grace_seconds: float) -> bool:
     Processes that appear meanwhile (children of children) are found by looking again.
     """
     deadline = time.monotonic() + grace_seconds
-    _signal(wearers(badge), _ask)
-    while left := wearers(badge):
+    asked: set[psutil.Process] = set()
+    empty = 0
+    while empty < EMPTY_LOOKS:
+        left = wearers(badge)
+        empty = 0 if left else empty + 1
         late = time.monotonic() - deadline
-        if late >= PROOF_SECONDS:
+        if left and late >= PROOF_SECONDS:
             return False
-        if late >= 0:
-            _signal(left, psutil.Process.kill)
-        time.sleep(POLL_SECONDS)
+        _signal(left if late >= 0 else set(left) - asked, psutil.Process.kill if late >= 0 else _ask)
+        asked.update(left)
+        time.sleep(POLL_SECONDS if left else 0)
     return True
 
 

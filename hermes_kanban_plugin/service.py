@@ -14,16 +14,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.errors import ServiceFailed
 from hermes_kanban_plugin.locations import kanban_root
 
 UNIT_NAME = "hermes-kanban-dispatcher.service"
 AGENT_NAME = "org.hermes-kanban.dispatcher"
 _KEPT = ("HERMES_HOME", "HERMES_KANBAN_HOME", "HERMES_BIN", "PATH")
-
-
-class ServiceFailed(KanbanError):
-    """The system's service manager refused."""
 
 
 class Service(NamedTuple):
@@ -71,10 +67,13 @@ def uninstall(service: Service) -> bool:
     """Stop the service and remove its file; workers go on. Returns whether there was a file."""
     if not service.path.exists():
         return False
-    if shutil.which(service.status[0]) is not None:
-        for command in service.uninstall:
-            subprocess.run(command, capture_output=True, check=False)
+    managed = shutil.which(service.status[0]) is not None
+    stop, *after = service.uninstall
+    if managed:
+        subprocess.run(stop, capture_output=True, check=False)
     service.path.unlink()
+    for command in after if managed else []:
+        subprocess.run(command, capture_output=True, check=False)
     return True
 
 
@@ -85,6 +84,8 @@ def status(service: Service) -> str:
     if shutil.which(service.status[0]) is None:
         return f"installed at {service.path}, but {service.status[0]} is not there to run it"
     done = subprocess.run(service.status, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return "active"
     return (done.stdout or done.stderr).strip().splitlines()[0] if (done.stdout or done.stderr).strip() else "unknown"
 
 
@@ -107,7 +108,7 @@ def _systemd() -> Service:
         "[Service]",
         "Type=exec",
         f"ExecStart={' '.join(_quote(word) for word in _command())}",
-        *(f"Environment={_quote(f'{name}={value}')}" for name, value in sorted(_environment().items())),
+        *(f"Environment={_quote(f'{name}={value}', dollar='$')}" for name, value in sorted(_environment().items())),
         "# Supervisors and workers outlive the dispatcher: only the main process is signalled.",
         "KillMode=process",
         "SendSIGKILL=yes",
@@ -151,9 +152,12 @@ def _launchd() -> Service:
     )
 
 
-def _quote(word: str) -> str:
-    """Return a word as a systemd unit wants it: quoted, with ``%`` doubled so that it is no specifier."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+def _quote(word: str, dollar: str = "$$") -> str:
+    """Return a word as a systemd unit wants it: quoted, with ``%`` doubled so that it is no specifier.
+
+    ``$`` is doubled on command lines, where it would be a variable, and left alone in ``Environment=``.
+    """
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", dollar)
     return f'"{escaped}"' if any(char in escaped for char in " \t'\"\\") else escaped
 
 

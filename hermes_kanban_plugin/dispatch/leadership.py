@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import identity, locations
 from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.locks import FileLock
 from hermes_kanban_plugin.store import dispatchers
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from hermes_kanban_plugin.identity import ProcessIdentity
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.runtime import Runtime
+    from hermes_kanban_plugin.store.dispatchers import Term
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,10 @@ RETRY_SECONDS = 0.5
 # A term's last tick is written this often; a holder that is silent for longer than FROZEN_SECONDS is named.
 NOTE_SECONDS = 10
 FROZEN_SECONDS = 45
+
+
+def _judge(term: Term) -> Verdict:
+    return identity.judge(term.dispatcher, identity.here(), identity.sight(term.dispatcher.pid))
 
 
 class Leadership:
@@ -36,7 +43,7 @@ class Leadership:
         self._lock = FileLock(locations.dispatcher_lock(runtime.root))
         self._terms: dict[str, int] = {}
         self._noted: dict[str, int] = {}
-        self._named: int | None = None
+        self._named: ProcessIdentity | None = None
 
     def acquire(self, stop: threading.Event) -> bool:
         """Wait until the lock is had; returns False if told to stop before.
@@ -72,7 +79,9 @@ class Leadership:
             dispatchers.note_tick(writer, self._terms[key], now)
         else:
             me = identity.capture(os.getpid())
-            self._terms[key], crashed = dispatchers.begin(writer, me, now)
+            self._terms[key], before = dispatchers.begin(writer, me, now)
+            # One that never said goodbye and still lives is on its way out: it gives its lock up first.
+            crashed = before is not None and before.ended_at is None and _judge(before) is not Verdict.ALIVE
             self.follows_crash = self.follows_crash or crashed
         self._noted[key] = now
 
@@ -98,8 +107,8 @@ class Leadership:
                 continue
             if term is None or term.ended_at is not None or now - term.last_tick_at < FROZEN_SECONDS:
                 continue
-            if self._named != term.term:
-                self._named = term.term
+            if self._named != term.dispatcher and _judge(term) is Verdict.ALIVE:
+                self._named = term.dispatcher
                 pid, age = term.dispatcher.pid, now - term.last_tick_at
                 log.warning(
                     "dispatcher pid %d holds %s and has not ticked board %s for %d s; let it go on with: "

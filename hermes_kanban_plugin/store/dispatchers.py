@@ -31,12 +31,12 @@ class Term(NamedTuple):
     ended_at: int | None
 
 
-def begin(connection: sqlite3.Connection, dispatcher: ProcessIdentity, now: int) -> tuple[int, bool]:
-    """Begin a term; returns its number and whether the term before it was never ended (its dispatcher crashed)."""
+def begin(connection: sqlite3.Connection, dispatcher: ProcessIdentity, now: int) -> tuple[int, Term | None]:
+    """Begin a term; returns its number and the term before it, which is without an end when its dispatcher crashed."""
     with immediate(connection):
         before = latest(connection)
         row = connection.execute(BEGIN_TERM, {**dispatcher._asdict(), "now": now}).fetchone()
-        return int(row["term"]), before is not None and before.ended_at is None
+        return int(row["term"]), before
 
 
 def note_tick(connection: sqlite3.Connection, term: int, now: int) -> None:

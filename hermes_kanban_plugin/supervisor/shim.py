@@ -24,6 +24,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.supervisor import output
 from hermes_kanban_plugin.supervisor.alarm import Alarm
 from hermes_kanban_plugin.supervisor.order import Order
+from hermes_kanban_plugin.supervisor.sweep import end_leftovers
 from hermes_kanban_plugin.supervisor.verdicts import Cause, Decision, decide
 from hermes_kanban_plugin.supervisor.worker import Ending, Worker, fork
 
@@ -100,7 +101,7 @@ class Supervisor:
         worker.release()
         testpoints.reach("supervisor.after_release")
         self._watch(worker)
-        worker.sweep_group(self.order.grace_seconds)
+        end_leftovers(worker, self.order.lease, self.order.grace_seconds)
         testpoints.reach("supervisor.before_record")
         self._record(worker.bury(), worker.launch_problem())
         testpoints.reach("supervisor.after_record")

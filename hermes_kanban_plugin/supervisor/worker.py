@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 # Exit status of a child that could not become the worker's program (as shells use it).
 EXIT_NOT_STARTED = 127
-POLL_SECONDS = 0.02
 
 
 class Ending(NamedTuple):
@@ -92,40 +90,6 @@ class Worker:
             os.killpg(self.pid, number)
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
-
-    def sweep_group(self, grace_seconds: float) -> None:
-        """End what a worker that ended left behind in its group: TERM, grace, KILL, until nobody is left."""
-        deadline = time.monotonic() + grace_seconds
-        stopped = False
-        while group_members(self.pid):
-            late = time.monotonic() >= deadline
-            if late or not stopped:
-                self.signal_group(signal.SIGKILL if late else signal.SIGTERM)
-                self.signal_group(signal.SIGCONT)
-                stopped = True
-            time.sleep(POLL_SECONDS)
-
-
-def group_members(group: int) -> list[int]:
-    """Return the living processes of a process group (zombies are dead)."""
-    if sys.platform != "linux":
-        return _group_members_ps(group)
-    members = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stream:
-                state, _, found = stream.read().rpartition(b")")[2].split()[:3]
-                if int(found) == group and state not in b"ZX":
-                    members.append(int(name))
-    return members
-
-
-def _group_members_ps(group: int) -> list[int]:
-    from subprocess import run  # late: Linux never needs it
-
-    done = run(["ps", "-axo", "pid=,pgid=,state="], capture_output=True, text=True, check=False)
-    rows = [line.split() for line in done.stdout.splitlines()]
-    return [int(pid) for pid, found, state in rows if int(found) == group and state[:1] != "Z"]
 
 
 def fork(argv: Sequence[str], environment: dict[str, str], directory: str, log: int) -> Worker:

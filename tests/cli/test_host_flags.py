@@ -15,6 +15,8 @@ pytestmark = pytest.mark.host
 
 VERBS = ("create", "list", "show", "runs", "claim", "heartbeat", "complete", "block", "unblock", "link", "dispatch",
          "reclaim", "init")  # fmt: skip
+# Verbs that the host does not have.
+OURS = ("events", "scan", "dispatcher", "service")
 
 # What the host has and we do not, and why.
 LEFT_OUT = {
@@ -70,6 +72,12 @@ def flags_of(verb: str) -> dict[str, argparse.Action]:
     (verbs,) = [action for action in build()._actions if isinstance(action, argparse._SubParsersAction)]
     actions = [action for action in verbs.choices[verb]._actions if action.dest not in ("help", "board")]
     return {(action.option_strings or [action.dest])[-1]: action for action in actions}
+
+
+def test_every_verb_is_the_hosts_or_takes_no_name_of_the_host(theirs: dict[str, dict[str, list[object]]]) -> None:
+    (verbs,) = [action for action in build()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert set(verbs.choices) == {*VERBS, *OURS}
+    assert not theirs.keys() & set(OURS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

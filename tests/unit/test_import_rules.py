@@ -22,7 +22,7 @@ MAX_LINES = 350
 # From the bottom up. A module may import from lower rows, and from its own row as long as no circle arises. A star
 # stands for the modules of a folder that are not named.
 LAYERS = (
-    ("errors", "clock"),
+    ("errors", "clock", "testpoints"),
     ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
     ("worker_logs", "store", "store.statements", "store.transaction", "store.connection", "store.journal"),
     ("store.schema", "store.leases", "store.promotion", "store.outcomes", "store.orphans", "store.moves"),
@@ -54,12 +54,15 @@ MAY_OPEN = {
     "artifacts": "files that a worker delivers, and their copies",
     "identity": "process table and machine id",
     "locks": "lock files of their own",
+    "testpoints": "flag files of tests",
     "supervisor.worker": "process table, null device",
     "supervisor.output": "worker log, null device",
+    "supervisor.sweep": "process table",
     "supervisor.launcher": "worker log",
     "cli.main": "null device",
     "demo.jobs": "the demo's own archives and reports",
     "demo.graph": "the demo's own config.yaml",
+    "demo.service": "the demo's own dispatcher log",
     "demo.show": "the demo's own dispatcher log",
 }
 # What reads or writes a whole file without the word open.

@@ -26,9 +26,9 @@ def deed(supervisor: Verdict, worker: Verdict, **fields: object) -> Deed:
 @pytest.mark.parametrize(
     ("supervisor", "worker", "in_time", "late"),
     [
-        (ALIVE, ALIVE, Deed.KEEP, Deed.KEEP),
-        (ALIVE, DEAD, Deed.KEEP, Deed.KEEP),  # its supervisor buries it
-        (ALIVE, UNKNOWN, Deed.KEEP, Deed.KEEP),
+        (ALIVE, ALIVE, Deed.KEEP, Deed.STOP),  # it does not renew: frozen
+        (ALIVE, DEAD, Deed.KEEP, Deed.STOP),  # its supervisor buries it, if it can
+        (ALIVE, UNKNOWN, Deed.KEEP, Deed.STOP),
         (DEAD, ALIVE, Deed.STOP, Deed.STOP),
         (DEAD, DEAD, Deed.RESCUE, Deed.RESCUE),
         (DEAD, UNKNOWN, Deed.KEEP, Deed.RESCUE),
@@ -76,7 +76,7 @@ def test_who_lives_is_never_rescued_beside() -> None:
         if worker is ALIVE and supervisor is not UNKNOWN:
             assert found in (Deed.KEEP, Deed.STOP)
         if supervisor is ALIVE and lane == "command":
-            assert found is Deed.KEEP
+            assert found is (Deed.KEEP if expires == NOW + 9 else Deed.STOP)
 
 
 @pytest.mark.parametrize(
