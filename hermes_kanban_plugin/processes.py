@@ -45,6 +45,26 @@ def wearers(badge: Badge) -> list[psutil.Process]:
     return by_badge().get(badge, []) if all(badge) else []
 
 
+def wears(pid: int, badge: Badge) -> bool | None:
+    """Say whether a process belongs to a run, or None when its environment cannot be read."""
+    try:
+        environment = psutil.Process(pid).environ()
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.Error, OSError, UnicodeDecodeError):
+        return None
+    carried = Badge(environment.get("HERMES_KANBAN_CLAIM_LOCK", ""), environment.get("HERMES_KANBAN_RUN_ID", ""))
+    return carried == badge
+
+
+def _this_and_above() -> set[int]:
+    """Return this process and its ancestors: somebody who was started by a worker must not end itself."""
+    here = psutil.Process()
+    with suppress(psutil.Error):
+        return {here.pid, *(parent.pid for parent in here.parents())}
+    return {here.pid}
+
+
 def stop_all(badge: Badge, grace_seconds: float) -> bool:
     """End every process of a run: TERM, grace, KILL, proof; says whether none is left.
 
@@ -52,9 +72,10 @@ def stop_all(badge: Badge, grace_seconds: float) -> bool:
     """
     deadline = time.monotonic() + grace_seconds
     asked: set[psutil.Process] = set()
+    spared = _this_and_above()
     empty = 0
     while empty < EMPTY_LOOKS:
-        left = wearers(badge)
+        left = [process for process in wearers(badge) if process.pid not in spared]
         empty = 0 if left else empty + 1
         late = time.monotonic() - deadline
         if left and late >= PROOF_SECONDS:

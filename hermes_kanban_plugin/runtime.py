@@ -16,6 +16,7 @@ from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.settings import LiveSettings, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlite_utils import Migrations
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+def _file_of(database: Path) -> tuple[int, int] | None:
+    """Return which file stands at a path; only looked at, never opened (contract W1)."""
+    try:
+        seen = database.stat()
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
 
 
 class Runtime:
@@ -46,6 +56,7 @@ class Runtime:
         self.stops = Stops()
         self.watch: Watch | None = None
         self._boards: dict[Path, Board] = {}
+        self._files: dict[Path, tuple[int, int] | None] = {}
 
     def reload(self) -> Settings:
         """Take over the settings if their file changed, and return those in force."""
@@ -58,16 +69,31 @@ class Runtime:
     def open(self, location: BoardLocation) -> Board:
         """Return an open board; opened once per process, and again when its file was replaced."""
         board = self._boards.get(location.database)
+        if board is not None and self._files.get(location.database) != _file_of(location.database):
+            log.warning("the file of board %s was replaced or removed; it is opened anew", location.slug)
+            self.forget(location.database)
+            board = None
         if board is None:
             board = Board(location, self.clock, self._plugin_migrations())
             self._boards[location.database] = board
+            self._files[location.database] = _file_of(location.database)
         return board
 
-    def forget(self, location: BoardLocation) -> None:
-        """Close a board that gave trouble; the next tick opens it anew."""
-        board = self._boards.pop(location.database, None)
+    def forget(self, database: Path) -> None:
+        """Close a board that gave trouble or was replaced; what is asked of it next opens it anew."""
+        board = self._boards.pop(database, None)
         if board is not None:
             board.close()
+            if self.watch is not None:
+                self.watch.forget(board.path)
+
+    def keep_only(self, locations: Sequence[BoardLocation]) -> None:
+        """Let go of boards that are not served any more, and bury the supervisors that were started for them."""
+        served = {location.database for location in locations}
+        for database in set(self._boards) - served:
+            self.forget(database)
+        paths = {str(database.absolute()) for database in served}
+        self.launched[:] = [one for one in self.launched if one.database in paths or one.poll() is None]
 
     def lock_prefix(self) -> str:
         """Return the start of the locks of one batch of claims: ``<host>:<pid>:<nonce>``, which the host reads too."""
@@ -75,7 +101,6 @@ class Runtime:
 
     def close(self) -> None:
         """Close all boards; supervisors and workers are left alone."""
-        self.stops.close()
         for board in self._boards.values():
             board.close()
         self._boards.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -26,6 +27,8 @@ ENV_PREFIX = "HERMES_KANBAN_PLUGIN_"
 # Read by the command line before there are settings.
 DEBUG_SWITCH = f"{ENV_PREFIX}DEBUG"
 DEFAULT_LEASE_SECONDS = 120
+# A settings file that is empty or gone is believed only when it stays so.
+EMPTY_SECONDS = 5.0
 
 LEASE_BOUNDS = (6, 86_400)
 COOLDOWN_BOUNDS = (0, 86_400)
@@ -132,11 +135,18 @@ class LiveSettings:
         self._stamp: tuple[int, int] | None = None
         self._settings = load(root)
         self._stamp = self._look()
+        self._had_content = self._stamp is not None and self._stamp[1] > 0
+        self._full_at = time.monotonic()
         self.problem: str | None = None
 
     def current(self) -> Settings:
         """Return the settings in force; after a bad edit the last good ones, with ``problem`` saying what is wrong."""
         stamp = self._look()
+        if stamp is None or stamp[1] == 0:
+            if self._had_content and time.monotonic() - self._full_at < EMPTY_SECONDS:
+                return self._settings  # it is being written anew; no limit may vanish meanwhile
+        else:
+            self._had_content, self._full_at = True, time.monotonic()
         if stamp != self._stamp:
             self._stamp = stamp
             try:

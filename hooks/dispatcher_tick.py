@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.errors import CallerMistake, LaunchFailed
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.models import Skipped, Started
+from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.store import journal, outcomes, queries, statements
 from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
 from hermes_kanban_plugin.store.transaction import immediate
@@ -69,10 +71,22 @@ def _settle_launch(context: TickContext, lease: Lease, status: int) -> None:
     with immediate(context.board.writer) as writer:
         if writer.execute(accepted, {"run_id": lease.run_id}).fetchone():
             return
-        if status > 0:
+        if status > 0 and status != EXIT_TRY_LATER:
             _fail_launch(context, lease, f"the supervisor ended with status {status}; see the task's log")
             return
-        reason = f"the supervisor was killed by signal {-status} before it accepted the claim"
+        how = "could not use the board" if status > 0 else f"was killed by signal {-status}"
+        _release_launch(context, lease, f"the supervisor {how} before it accepted the claim")
+
+
+def _is_scarcity(problem: BaseException) -> bool:
+    """Say whether a launch failed because the machine is out of descriptors, processes or memory."""
+    cause = problem if isinstance(problem, OSError) else problem.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+
+
+def _release_launch(context: TickContext, lease: Lease, reason: str) -> None:
+    """Give a task back whose launch came to nothing through no fault of its own."""
+    with immediate(context.board.writer) as writer:
         with suppress(CallerMistake):
             outcomes.release(writer, lease, "reclaimed", reason, {}, context.now)
         writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
@@ -142,7 +156,10 @@ def _start(context: TickContext, admitted: Admitted, lease: Lease) -> None:
     try:
         path = "" if context.dry_run else _launch(context, task, lease)
     except Exception as problem:  # noqa: BLE001 - isolation edge: whatever a spawner raises is this task's failure alone
-        _fail_launch(context, lease, str(problem) or type(problem).__name__)
+        if _is_scarcity(problem):
+            _release_launch(context, lease, f"the machine is short of resources: {problem}")
+        else:
+            _fail_launch(context, lease, str(problem) or type(problem).__name__)
         context.failed.append(Skipped(task_id=task.id, reason=str(problem)))
         return
     run_id = None if context.dry_run else lease.run_id

@@ -86,10 +86,11 @@ def _judge_bare_pid(run: HeldRun) -> Verdict:
     pid, lock = run.task_worker_pid, run.lock or ""
     if not pid or not lock.startswith(f"{socket.gethostname()}:"):
         return Verdict.UNKNOWN
-    seen = identity.sight(pid, lock)
+    seen = identity.sight(pid)
     if seen.exists is False or seen.zombie:
         return Verdict.DEAD
-    return Verdict.ALIVE if seen.exists and seen.carries_lock is not False else Verdict.UNKNOWN
+    # The host gives one lock to all its workers, so only lock and run id together say that it is this one (W2, W3).
+    return Verdict.ALIVE if processes.wears(pid, _badge(run)) is not False else Verdict.UNKNOWN
 
 
 # --- decisions and deeds -------------------------------------------------------------------------------------------
@@ -124,13 +125,17 @@ def _begin_stops(context: TickContext, suspects: list[tuple[Orphan, Action]]) ->
 
     Their leaders may be dead and children live on; they are found by what they carry.
     """
-    abandoned = [orphan for orphan in context.lingering if orphan.supervisor is Verdict.DEAD]
-    if context.dry_run or not (suspects or abandoned):
+    plugin = context.settings.plugin
+    patience = int(plugin.farewell_seconds + plugin.terminate_grace_seconds) + reaper.CLOCK_MARGIN_SECONDS
+    overdue = [orphan.run for orphan in context.lingering if reaper.overstays(orphan, context.now, patience)]
+    left_alone = [orphan.run for orphan in context.lingering if orphan.supervisor is Verdict.DEAD]
+    if context.dry_run or not (suspects or overdue or left_alone):
         return
     living = processes.by_badge()
-    for run in [orphan.run for orphan, _ in suspects] + [orphan.run for orphan in abandoned]:
-        if _badge(run) in living or any(orphan.run is run and action.deed is Deed.STOP for orphan, action in suspects):
-            context.runtime.stops.begin(_key(context, run), partial(_terminate, context, run))
+    certain = overdue + [orphan.run for orphan, action in suspects if action.deed is Deed.STOP]
+    leftovers = [run for run in [orphan.run for orphan, _ in suspects] + left_alone if _badge(run) in living]
+    for run in certain + leftovers:
+        context.runtime.stops.begin(_key(context, run), partial(_terminate, context, run))
     if context.runtime.watch is None:
         context.runtime.stops.wait()
 
@@ -146,8 +151,8 @@ def rescue(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
     for orphan, action in suspects:
         if not _is_stopped(context, orphan.run):
             continue  # still under way, or it could not be proven gone: the lease stays
-        if action.deed is Deed.COUNT:
-            _count(context, orphan.run, action.reason)
+        if action.outcome != "reclaimed":
+            _count(context, orphan.run, action)
         else:
             quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor)))
     for saved in orphans.rescue(context.board.writer, quiet, context.now):
@@ -180,16 +185,17 @@ def _is_stopped(context: TickContext, run: HeldRun, *, nothing_begun: bool = Tru
     return context.runtime.stops.result(key) is True
 
 
-def _count(context: TickContext, run: HeldRun, reason: str) -> None:
-    """Book a crash of a worker that we did not supervise, as the host would."""
+def _count(context: TickContext, run: HeldRun, action: Action) -> None:
+    """Book the failure of a worker that we did not supervise, as the host would."""
     payload = {"pid": run.task_worker_pid, "claimer": run.lock}
-    failure = outcomes.Failure("crashed", reason, "crashed", payload, context.settings.host.failure_limit)
+    limit = context.settings.host.failure_limit
+    failure = outcomes.Failure(action.outcome, action.reason, action.outcome, payload, limit)
     try:
         outcomes.fail(context.board.writer, run.lease, failure, context.now)
     except CallerMistake as mistake:
         log.info("a crash was not booked: %s", mistake)
         return
-    context.rescued.append(_rescued(run, "crashed", reason))
+    context.rescued.append(_rescued(run, action.outcome, action.reason))
 
 
 def _badge(run: HeldRun) -> Badge:

@@ -59,7 +59,7 @@ def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool:
     """Stop what is proven to belong to the run, and prove it gone; a process that cannot be proven is not touched."""
     lock = run.lock or ""
     if not run.supervised:
-        return _stop_foreign(run.task_worker_pid, lock, grace_seconds)
+        return _stop_foreign(run.task_worker_pid, Badge(lock, str(run.run_id or "")), grace_seconds)
     if run.supervisor is not None and _is(run.supervisor, lock):
         # A living supervisor ends its worker's whole group itself, within the grace it was started with.
         supervisor = psutil.Process(run.supervisor.pid)
@@ -72,16 +72,16 @@ def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool:
     return gone and not _lives(run.supervisor, lock) and not _lives(run.worker, lock)
 
 
-def _stop_foreign(pid: int | None, lock: str, grace_seconds: float) -> bool:
-    """Stop a worker of the host's own dispatcher, known by a bare pid: ours only if it carries the claim's lock."""
-    seen = identity.sight(pid or 0, lock)
-    if seen.exists is False or seen.zombie:
-        return True
-    if not (pid and lock and seen.carries_lock):
-        return False
-    _stop_tree(identity.capture(pid), grace_seconds)
-    after = identity.sight(pid, lock)
-    return after.exists is False or after.zombie
+def _stop_foreign(pid: int | None, badge: Badge, grace_seconds: float) -> bool:
+    """Stop a worker of the host's own dispatcher, known by a bare pid, if it carries the lock and id of this run."""
+    seen = identity.sight(pid or 0)
+    if pid and seen.exists and not seen.zombie:
+        if not processes.wears(pid, badge):
+            return False
+        _stop_tree(identity.capture(pid), grace_seconds)
+    gone = processes.stop_all(badge, grace_seconds)
+    after = identity.sight(pid or 0)
+    return gone and (after.exists is False or after.zombie)
 
 
 def _stop_tree(leader: ProcessIdentity, grace_seconds: float) -> None:

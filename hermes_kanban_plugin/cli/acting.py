@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import locations, settings, toolkit
-from hermes_kanban_plugin.board import create_board, open_board
+from hermes_kanban_plugin.board import Board, create_board, open_board
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
 from hermes_kanban_plugin.errors import InvalidArgument, WrongState
@@ -111,26 +111,35 @@ def reclaim(args: argparse.Namespace) -> None:
     """
     with open_board(args.board) as board:
         task = board.task(args.task_id)
-        run = board.held_run(task.id)
-        if run is not None and not run.supervised and run.task_worker_pid:
-            plugin = settings.load(board.location.root).plugin
-            grace = plugin.terminate_grace_seconds
-            if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
-                raise WrongState(
-                    task.id, "reclaim", f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
-                    f"stop that process yourself, then: hermes-kanban reclaim {task.id}",
-                )  # fmt: skip
+        _stop_foreign_worker(board, task.id, "reclaim")
         status = board.reclaim(task, args.reason, _caller().profile)
     output.print_line("reclaimed", task.id, status)
 
 
+def _stop_foreign_worker(board: Board, task_id: str, verb: str) -> None:
+    """Stop the worker of a run that none of our supervisors watches, before the task is taken from it (W18)."""
+    run = board.held_run(task_id)
+    if run is None or run.supervised or not run.task_worker_pid:
+        return
+    plugin = settings.load(board.location.root).plugin
+    grace = plugin.terminate_grace_seconds
+    if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
+        raise WrongState(
+            task_id, verb, f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
+            f"stop that process yourself, then: hermes-kanban {verb} {task_id}",
+        )  # fmt: skip
+
+
 def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: dict[str, Any]) -> None:
     """Run an agent tool for each task, as the worker this process belongs to or else as a person."""
-    manager = Manager()
-    tool = toolkit.tools_of(manager)[name]
+    manager, caller = Manager(), _caller()
+    tool, verb = toolkit.tools_of(manager)[name], name.removeprefix("kanban_")
     for task_id in task_ids:
-        answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, _caller())
-        output.print_line(name.removeprefix("kanban_"), *(f"{key}={value}" for key, value in answer.items()))
+        if verb != "heartbeat" and not caller.is_worker:
+            with open_board(args.board) as board:
+                _stop_foreign_worker(board, board.task(task_id).id, verb)
+        answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, caller)
+        output.print_line(verb, *(f"{key}={value}" for key, value in answer.items()))
 
 
 def _caller() -> Caller:

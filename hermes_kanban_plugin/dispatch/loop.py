@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sqlite3
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import identity, locations
@@ -115,19 +117,31 @@ class Dispatcher:
     def _serve_once(self, *, may_start: bool = True) -> None:
         """Tick every board, then sleep until something happens."""
         self.runtime.reload()
-        boards = self._boards()
-        self._leadership.note_tick(boards)
+        boards, everywhere = self._boards(), locations.serving_boards(self.runtime.root)
+        self.runtime.keep_only([*boards, *everywhere])
         before = self._versions(boards)
-        reports = tick_all(self.runtime, boards, may_start=may_start, slots=self._slots(), full=self._is_full())
+        slots, full = self._slots(), self._is_full()
+        reports = tick_all(self.runtime, boards, may_start=may_start, slots=slots, full=full, counted=everywhere)
+        shut = {report.board for report in reports if report.locked_out}
+        self._leadership.note_tick([location for location in boards if location.slug not in shut])
         if self._ramp is not None:
             self._ramp.note(sum(len(report.started) for report in reports))
-        if self._listener is not None:
-            self._listener(reports)
+        self._publish(reports)
         # A change during the tick, our own or another's, is looked at at once; an idle tick changes nothing.
         if self._versions(boards) != before:
             self._wait(PAUSE_SECONDS)
         else:
             self._sleep(boards, before)
+
+    def _publish(self, reports: list[TickReport]) -> None:
+        """Hand the reports on; an output that is full or closed must not end the dispatcher."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(reports)
+        except OSError as problem:
+            log.warning("reports are not written any more: %s", problem)
+            self._listener = None
 
     def _slots(self) -> int | None:
         if self._ramp is None:
@@ -172,15 +186,20 @@ class Dispatcher:
         for location in boards:
             try:
                 found[str(location.database)] = self.runtime.open(location).data_version()
-            except KanbanError as problem:
+            except (KanbanError, sqlite3.Error) as problem:
                 log.debug("board %s cannot be watched: %s", location.slug, problem)
+                self.runtime.forget(location.database)
         return found
 
     def _running(self) -> list[HeldRun]:
         """Return the supervised runs on all boards."""
         found: list[HeldRun] = []
         for location in self._boards_or_none():
-            held = queries.held_runs(self.runtime.open(location).writer)
+            try:
+                held = queries.held_runs(self.runtime.open(location).writer)
+            except (KanbanError, sqlite3.Error) as problem:
+                log.warning("board %s cannot be waited for: %s", location.slug, problem)
+                continue
             found += [run for run in held if run.supervised]
         return found
 
@@ -192,4 +211,5 @@ class Dispatcher:
                 continue
             seen = identity.sight(supervisor.pid, run.lock)
             if identity.judge(supervisor, identity.here(), seen) is Verdict.ALIVE:
-                os.kill(supervisor.pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(supervisor.pid, signal.SIGTERM)

@@ -45,13 +45,18 @@ class Orphan(NamedTuple):
 
 
 class Action(NamedTuple):
-    """The decision: keep it, rescue it, stop its processes first, or rescue it as a counted failure; and why."""
+    """The decision: keep it, rescue it, stop its processes first, or rescue it as a counted failure; and why.
+
+    ``outcome`` is the host's word for the end of the run; anything but ``reclaimed`` counts as a failure.
+    """
 
     deed: Deed
     reason: str = ""
+    outcome: str = "reclaimed"
 
 
 FROZEN_MARGIN_SECONDS = 2
+CLOCK_MARGIN_SECONDS = 5
 KEEP = Action(Deed.KEEP)
 
 
@@ -66,7 +71,7 @@ def decide(orphan: Orphan, now: int) -> Action:
     if not run.supervised:
         return _decide_foreign(orphan, now)
     if run.accepted_at is None:
-        late = run.launch_deadline is not None and now >= run.launch_deadline
+        late = run.launch_deadline is not None and not _is_launching(run, now)
         return Action(Deed.RESCUE, "its supervisor never accepted the claim in time") if late else KEEP
     if orphan.supervisor is Verdict.ALIVE:
         frozen = "its supervisor lives but does not renew the lease; it was stopped with its worker"
@@ -91,11 +96,25 @@ def _decide_abandoned(orphan: Orphan, now: int) -> Action:
 
 def _decide_foreign(orphan: Orphan, now: int) -> Action:
     """Decide on a run that we did not start: by a terminal, or by the host's own dispatcher (a bare pid)."""
+    run = orphan.run
     if orphan.worker is Verdict.DEAD:
-        return Action(Deed.COUNT, f"pid {orphan.run.task_worker_pid} not alive")
-    if orphan.worker is Verdict.UNKNOWN and _expired(orphan.run, now):
+        reason = f"pid {run.task_worker_pid} not alive"
+        # Without a run there is nothing to book a failure on.
+        return Action(Deed.COUNT, reason, "crashed") if run.run_id else Action(Deed.RESCUE, reason)
+    if orphan.worker is Verdict.UNKNOWN and _expired(run, now):
         return Action(Deed.RESCUE, "its lease ended without a sign of life")
+    limit, started = run.max_runtime_seconds, run.started_at
+    if orphan.worker is Verdict.ALIVE and limit and started and now - started >= limit:
+        return Action(Deed.STOP, f"ran {now - started} s, longer than its limit of {limit} s", "timed_out")
     return KEEP
+
+
+def overstays(orphan: Orphan, now: int, patience: int) -> bool:
+    """Say whether a closed run's processes should be gone by now and are not: nobody else ends them."""
+    if Verdict.ALIVE not in (orphan.supervisor, orphan.worker):
+        return False
+    closed = orphan.run.closed_at or orphan.run.accepted_at or now
+    return orphan.supervisor is Verdict.DEAD or not closed <= now < closed + patience
 
 
 def has_gone(orphan: Orphan, now: int, lease_seconds: int) -> bool:
@@ -107,7 +126,12 @@ def has_gone(orphan: Orphan, now: int, lease_seconds: int) -> bool:
         return False
     if orphan.supervisor is orphan.worker is Verdict.DEAD:
         return True
-    return now >= (orphan.run.closed_at or now) + lease_seconds
+    return now >= (orphan.run.closed_at or orphan.run.accepted_at or now) + lease_seconds
+
+
+def _is_launching(run: HeldRun, now: int) -> bool:
+    """Say whether a claim may still be accepted; a clock that was set back since does not make it wait for hours."""
+    return (run.claimed_at or now) - CLOCK_MARGIN_SECONDS <= now < (run.launch_deadline or now)
 
 
 def _expired(run: HeldRun, now: int) -> bool:

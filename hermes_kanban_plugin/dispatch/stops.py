@@ -1,51 +1,60 @@
-"""Stopping workers beside the tick: each in a thread of its own, so that a stubborn one delays nobody else."""
+"""Stopping workers beside the tick: each in a thread of its own, so that a stubborn one delays nobody else.
+
+The threads are daemons: a dispatcher that ends does not wait for them. Whatever they left is leased and found again.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import logging
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_AT_ONCE = 64
 Key = tuple[str, int]
+log = logging.getLogger(__name__)
 
 
 class Stops:
     """The terminations that are under way."""
 
     def __init__(self, when_done: Callable[[], None] | None = None) -> None:
-        self._pool = ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="stop")
-        self._running: dict[Key, Future[bool]] = {}
+        self._threads: dict[Key, threading.Thread] = {}
+        self._results: dict[Key, bool] = {}
         self._when_done = when_done
 
     def begin(self, key: Key, stop: Callable[[], bool]) -> None:
         """Start a termination unless it is under way already; ``stop`` says whether everything is proven gone."""
-        if key in self._running:
+        if key in self._threads:
             return
-        future = self._pool.submit(stop)
-        self._running[key] = future
-        if self._when_done is not None:
-            notify = self._when_done
-            future.add_done_callback(lambda _: notify())
+        thread = threading.Thread(target=self._run, args=(key, stop), name=f"stop-{key[1]}", daemon=True)
+        self._threads[key] = thread
+        thread.start()
 
     def under_way(self, key: Key) -> bool:
         """Say whether a termination was begun whose result nobody asked for yet."""
-        return key in self._running
+        return key in self._threads
 
     def result(self, key: Key) -> bool | None:
         """Return whether the run's processes were stopped, or None while that is not known; forgets a known result."""
-        future = self._running.get(key)
-        if future is None or not future.done():
+        if key not in self._results:
             return None
-        del self._running[key]
-        return future.exception() is None and future.result()
+        del self._threads[key]
+        return self._results.pop(key)
 
     def wait(self) -> None:
         """Wait until every termination that is under way has ended."""
-        wait(list(self._running.values()))
+        for thread in list(self._threads.values()):
+            thread.join()
 
-    def close(self) -> None:
-        """Let the process end without waiting for stubborn workers; they stay leased and are found again."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _run(self, key: Key, stop: Callable[[], bool]) -> None:
+        stopped = False
+        try:
+            stopped = stop()
+        except Exception as problem:  # noqa: BLE001 - isolation edge: whatever a plugin raises counts as not stopped
+            log.warning("run %d could not be stopped: %s", key[1], problem)
+        finally:
+            self._results[key] = stopped
+            if self._when_done is not None:
+                self._when_done()

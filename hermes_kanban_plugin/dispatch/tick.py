@@ -30,6 +30,7 @@ def tick_all(
     may_start: bool = True,
     slots: int | None = None,
     full: bool = True,
+    counted: Sequence[BoardLocation] = (),
 ) -> list[TickReport]:
     """Tick every board once; one that gives trouble is closed, named in the log, and tried again next time.
 
@@ -39,17 +40,19 @@ def tick_all(
         may_start: False for a scan that rescues and starts nothing.
         slots: how many workers may be started in all, or None for no bound but the caps.
         full: look at every run, also at those whose supervisor is being watched.
+        counted: boards whose running tasks count for the caps although they are not ticked.
     """
     reports = []
+    everywhere = {location.database: location for location in (*boards, *counted)}
     for location in boards:
         try:
             board = runtime.open(location)
-            others = [other for other in boards if other.database != location.database]
+            others = [other for database, other in everywhere.items() if database != location.database]
             elsewhere = running_on(runtime, others)
             report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
         except (KanbanError, sqlite3.Error) as problem:
             log.error("board %s was not ticked: %s", location.slug, problem)
-            runtime.forget(location)
+            runtime.forget(location.database)
             continue
         if slots is not None:
             slots = max(0, slots - len(report.started))

@@ -7,6 +7,7 @@ without it (macOS) leave every run to the sweep, which looks at the process tabl
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.dispatch.reaper import Orphan
     from hermes_kanban_plugin.wake import Ear
 
+RESERVED_DESCRIPTORS = 64
 # (board, run id): run ids repeat from board to board.
 Key = tuple[str, int]
 
@@ -36,6 +38,7 @@ class Watch:
             os.set_blocking(descriptor, False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._ear = ear
+        self._closed = False
         if ear is not None and ear.fileno() >= 0:
             self._selector.register(ear.fileno(), selectors.EVENT_READ, None)
 
@@ -82,10 +85,16 @@ class Watch:
             self._drop(key)
         self._unseen[board] = self._unseen.get(board, set()) & run_ids
 
+    def forget(self, board: str) -> None:
+        """Forget everything about a board, because its file is another one now."""
+        self.keep_only(board, set())
+        self._newest.pop(board, None)
+
     def ring(self) -> None:
-        """Wake the wait; safe from any thread and from signal handlers."""
-        with suppress(BlockingIOError):
-            os.write(self._rope, b"!")
+        """Wake the wait; safe from any thread and from signal handlers, and harmless when it is closed."""
+        if not self._closed:
+            with suppress(BlockingIOError):
+                os.write(self._rope, b"!")
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something happens or the time is over; says whether something happened."""
@@ -103,6 +112,7 @@ class Watch:
 
     def close(self) -> None:
         """Let go of everything."""
+        self._closed = True
         for key in list(self._descriptors):
             self._drop(key)
         self._selector.close()
@@ -120,6 +130,10 @@ def _open(pid: int) -> int | None:
     if opener is None:
         return None
     try:
-        return int(opener(pid))
+        descriptor = int(opener(pid))
     except OSError:
         return None
+    if descriptor >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS:
+        os.close(descriptor)  # what is left is needed to start workers; this run is looked at instead
+        return None
+    return descriptor

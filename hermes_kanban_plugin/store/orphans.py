@@ -96,7 +96,7 @@ def confirm(connection: sqlite3.Connection, run: HeldRun, now: int, patience: in
     }
     with immediate(connection):
         row = connection.execute(statements.SUSPECTED, values).fetchone()
-        if row is None:
+        if row is None or row["since"] > now:  # never, or by a clock that was set back since
             connection.execute(statements.SUSPECT, values)
         return row is not None and now - row["since"] >= patience
 

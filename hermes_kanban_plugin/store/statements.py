@@ -37,7 +37,8 @@ WHERE status IN ('ready', 'review') AND claim_lock IS NULL AND current_run_id IS
     AND NOT EXISTS (
         SELECT 1 FROM task_runs
         WHERE task_runs.id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)
-            AND task_runs.outcome = 'rate_limited' AND task_runs.ended_at > :now - :cooldown)
+            AND task_runs.outcome = 'rate_limited' AND task_runs.ended_at > :now - :cooldown
+            AND task_runs.ended_at <= :now)
 ORDER BY priority DESC, created_at, id"""
 
 RUNNING_BY_ASSIGNEE = """
@@ -210,7 +211,8 @@ SUSPECT = """
 INSERT INTO kp_suspects (task_id, run_id, claim_expires, since) VALUES (:task_id, :run_id, :claim_expires, :now)
 ON CONFLICT (task_id) DO UPDATE SET
     run_id = excluded.run_id, claim_expires = excluded.claim_expires, since = excluded.since
-WHERE kp_suspects.run_id <> excluded.run_id OR kp_suspects.claim_expires <> excluded.claim_expires"""
+WHERE kp_suspects.run_id <> excluded.run_id OR kp_suspects.claim_expires <> excluded.claim_expires
+    OR kp_suspects.since > excluded.since"""
 
 SUSPECTED = """
 SELECT since FROM kp_suspects WHERE task_id = :task_id AND run_id = :run_id AND claim_expires = :claim_expires"""
@@ -247,8 +249,8 @@ ON CONFLICT (task_id) DO UPDATE SET run_id = excluded.run_id, path = excluded.pa
 # A child that is still open may read its parent's hand-off files (contract section 3, scratch clean-up).
 DUE_CLEANUPS = """
 SELECT kp_cleanups.task_id, kp_cleanups.run_id, kp_cleanups.path
-FROM kp_cleanups JOIN tasks ON tasks.id = kp_cleanups.task_id
-WHERE tasks.status IN ('done', 'archived') AND tasks.current_run_id IS NULL AND NOT EXISTS (
+FROM kp_cleanups LEFT JOIN tasks ON tasks.id = kp_cleanups.task_id
+WHERE (tasks.id IS NULL OR (tasks.status IN ('done', 'archived') AND tasks.current_run_id IS NULL)) AND NOT EXISTS (
     SELECT 1 FROM task_links JOIN tasks AS child ON child.id = task_links.child_id
     WHERE task_links.parent_id = kp_cleanups.task_id AND child.status NOT IN ('done', 'archived'))
 ORDER BY kp_cleanups.created_at, kp_cleanups.task_id"""

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def launch(order: Order) -> Launched:
     """Start the supervisor of one claim and hand it its order; does not wait for it to accept.
 
     Raises:
-        LaunchFailed: the process could not be started, or died before it had read its order.
+        LaunchFailed: the process could not be started.
     """
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     # The second proof of its identity, and what its processes are found by (identity.py, processes.py).
@@ -62,7 +63,8 @@ def launch(order: Order) -> Launched:
                 start_new_session=True,
             )
         assert process.stdin is not None
-        with process.stdin as pipe:
+        # One that is gone before it read its order is found, with its exit status, by whoever buries it.
+        with suppress(BrokenPipeError), process.stdin as pipe:
             pipe.write(order.to_json().encode())
     except OSError as problem:
         raise LaunchFailed(f"the supervisor of {order.lease.task_id} could not be started: {problem}") from problem

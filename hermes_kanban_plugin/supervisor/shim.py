@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import identity, redaction, testpoints, wake
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
+from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.store import cleanups, leases, outcomes, statements
 from hermes_kanban_plugin.store.connection import open_reader, open_writer
 from hermes_kanban_plugin.store.transaction import immediate
@@ -37,7 +38,11 @@ RECORD_ATTEMPTS_SECONDS = 60.0
 
 
 def main() -> int:
-    """Read the order and carry it out; returns 0, or 1 when the worker was refused or the order is unreadable."""
+    """Read the order and carry it out.
+
+    Returns:
+        0; 1 when the worker was refused or the order is unreadable; 75 when the board could not be used.
+    """
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # a terminal's signals are the dispatcher's business
     try:
@@ -45,7 +50,11 @@ def main() -> int:
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 1
-    return Supervisor(order, Clock()).run()
+    try:
+        return Supervisor(order, Clock()).run()
+    except (sqlite3.Error, BoardUnusable) as problem:
+        print(f"not started: {problem}", file=sys.stderr)
+        return EXIT_TRY_LATER  # the board's trouble, not the task's
 
 
 class Supervisor:
@@ -87,10 +96,13 @@ class Supervisor:
         now = self.clock.now()
         try:
             leases.accept(self._writer, self.order.lease, me, worker.identity, now + self.order.lease_seconds, now)
-        except (CallerMistake, sqlite3.Error) as refusal:
+        except CallerMistake as refusal:
             worker.dismiss()
             print(f"not started: {refusal}", file=sys.stderr)
             return False
+        except sqlite3.Error:
+            worker.dismiss()
+            raise
         self._started = self._renewed = self.clock.monotonic()
         self._lease_ends = self._started + self.order.lease_seconds
         self._expires = now + self.order.lease_seconds
