@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin.board import open_board
 from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.errors import InvalidArgument
 from hermes_kanban_plugin.store import queries
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ FOLLOW_SECONDS = 0.2
 
 def list_tasks(args: argparse.Namespace) -> None:
     """Print the tasks that match."""
-    assignee = os.environ.get("HERMES_PROFILE") if args.mine else args.assignee
+    assignee = os.environ.get("HERMES_PROFILE", "").strip() if args.mine else args.assignee
+    if args.mine and not assignee:
+        raise InvalidArgument("--mine needs a profile; set HERMES_PROFILE, or use: hermes-kanban list --assignee NAME")
     with open_board(args.board) as board:
         tasks = board.tasks(status=args.status, assignee=assignee, tenant=args.tenant, archived=args.archived)
     if args.json:
