@@ -58,7 +58,11 @@ def scan(args: argparse.Namespace) -> int:
         report = tick(runtime.open(locations.locate_existing(args.board)), runtime, may_start=False)
     finally:
         runtime.close()
-    output.print_json(report) if args.json else _print_report(report)
+    if args.json:
+        output.print_json(report)
+    else:
+        _print_report(report)
+        output.print_line(f"scan: {len(report.rescued)} rescued, {len(report.repaired)} repaired")
     return 0
 
 
