@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Exit status of a child that could not become the worker's program (as shells use it).
 EXIT_NOT_STARTED = 127
+RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE)
 
 
 class Ending(NamedTuple):
@@ -104,11 +105,14 @@ def fork(argv: Sequence[str], environment: dict[str, str], directory: str, log: 
     parent = os.getpid()
     gate_read, gate_write = os.pipe()
     error_read, error_write = os.pipe()
+    # A signal for the child must not be taken by the handlers that it inherits: it waits until they are gone.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, RESET_SIGNALS)
     pid = os.fork()
     if pid == 0:
         os.close(gate_write)
         os.close(error_read)
         _become(argv, environment, directory, log, gate_read, error_write, parent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
     os.close(gate_read)
     os.close(error_write)
     return Worker(pid, gate_write, error_read)
@@ -119,11 +123,11 @@ def _become(
 ) -> None:
     """Wait at the gate, then become the worker's program; never returns."""
     try:
-        os.setsid()
-        _die_with_parent(parent)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+        for number in RESET_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.setsid()
+        _die_with_parent(parent)
         if os.read(gate, 1) != b"!":
             os._exit(EXIT_NOT_STARTED)
         null = os.open(os.devnull, os.O_RDONLY)

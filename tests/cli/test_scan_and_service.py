@@ -72,8 +72,9 @@ def test_scan_takes_back_what_the_dead_hold_and_starts_nothing(command, gone: Pr
 def test_scan_says_it_in_one_line_each(command, gone: ProcessIdentity) -> None:
     lease = held(gone, gone)
     said = command.ok("scan").out.splitlines()
-    assert said == [f"rescued {lease.task_id} run {lease.run_id}: {DIED}", "board default: 0 running", "scan: 1 rescued, 0 repaired"]
-    assert command.ok("scan").out == "board default: 0 running\n"
+    found = f"rescued {lease.task_id} run {lease.run_id}: {DIED}"
+    assert said == [found, "board default: 0 running", "scan: 1 rescued, 0 repaired"]
+    assert command.ok("scan").out == "board default: 0 running\nscan: 0 rescued, 0 repaired\n"
 
 
 def test_scan_closes_illegal_pairs(command) -> None:

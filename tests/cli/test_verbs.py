@@ -156,7 +156,7 @@ def test_dispatch_without_work(command) -> None:
     assert command.ok("dispatch").out == "board default: 0 running\n"
     report = command.ok("dispatch", "--json").json
     assert (report["board"], report["started"], report["running"]) == ("default", [], 0)
-    assert command.ok("scan").out == "board default: 0 running\n"
+    assert command.ok("scan").out == "board default: 0 running\nscan: 0 rescued, 0 repaired\n"
     assert command.ok("scan", "--json").json == report
 
 
