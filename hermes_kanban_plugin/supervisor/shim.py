@@ -113,7 +113,7 @@ class Supervisor:
         worker.release()
         testpoints.reach("supervisor.after_release")
         self._watch(worker)
-        end_leftovers(worker, self.order.lease, self.order.grace_seconds)
+        end_leftovers(worker, self.order.lease, self.order.grace_seconds, self._keep_lease)
         testpoints.reach("supervisor.before_record")
         self._record(worker.bury(), worker.launch_problem())
         testpoints.reach("supervisor.after_record")
@@ -124,8 +124,8 @@ class Supervisor:
         """Wait for the worker's end; meanwhile renew the lease and look for reasons to stop it."""
         while not worker.has_ended():
             now = self.clock.monotonic()
+            self._keep_lease()
             if self.cause is Cause.NONE:
-                self._renew_if_due(now)
                 self.cause = self._reason_to_stop(now)
             if self.cause is not Cause.NONE:
                 self._stop(worker, now)
@@ -159,6 +159,11 @@ class Supervisor:
             self._closed_at = now
         spoke = outcomes.has_final_word(self._reader, self.order.lease)
         return self._closed_at + (self.order.farewell_seconds if spoke else 0)
+
+    def _keep_lease(self) -> None:
+        """Renew the lease while anything of the run is left, unless it was lost: a long grace may outlast it."""
+        if self.cause is not Cause.LEASE_LOST:
+            self._renew_if_due(self.clock.monotonic())
 
     def _renew_if_due(self, now: float) -> None:
         length, wall = self.order.lease_seconds, self.clock.now()

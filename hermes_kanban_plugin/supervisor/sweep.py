@@ -24,8 +24,11 @@ POLL_SECONDS = 0.02
 EMPTY_LOOKS = 2
 
 
-def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float) -> None:
-    """End everything that is left of a worker that ended and was not buried yet: TERM, grace, KILL, proof."""
+def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float, meanwhile: Callable[[], None]) -> None:
+    """End everything that is left of a worker that ended and was not buried yet: TERM, grace, KILL, proof.
+
+    ``meanwhile`` is called at each look, so that the lease does not end before the end of a long grace.
+    """
     deadline = time.monotonic() + grace_seconds
     asked: set[int] = set()
     empty = 0
@@ -37,6 +40,7 @@ def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float) -> None:
             if late or pid not in asked:
                 asked.add(pid)
                 _signal(pid, signal.SIGKILL if late else signal.SIGTERM, _belongs(worker.pid, lease))
+        meanwhile()
         time.sleep(POLL_SECONDS if left else 0)
 
 

@@ -169,3 +169,19 @@ def test_a_scratch_workspace_stays_for_children_that_may_read_it(workshop, home)
     assert workshop.board.runs(child)[-1].summary == "x"
     workshop.settle(child, "done")
     assert not (home / "kanban" / "workspaces" / parent).exists()
+
+
+def test_a_grace_that_is_longer_than_the_lease_does_not_cost_the_finished_work(workshop):
+    """Stubborn children of a worker that succeeded keep the run open; its supervisor renews meanwhile."""
+    line = (
+        "sh -c 'trap \"\" TERM; touch ../up; sleep 600 & wait; sleep 600' & while ! test -e ../up; do sleep 0.05; done"
+    )
+    workshop.configure({"lane": line}, lease_seconds=6, terminate_grace_seconds=9)
+    task_id = workshop.board.create_task(title="x", assignee="lane")
+    run_id = workshop.tick().started[0].run_id
+    worker = workshop.run(task_id).worker_pid
+    wait_for(lambda: not lives(worker), "the worker to finish")
+    first = workshop.board.task(task_id).claim_expires
+    wait_for(lambda: (workshop.board.task(task_id).claim_expires or 0) > first, "the lease to be renewed")
+    assert workshop.ended(run_id).outcome == "completed"
+    assert len(workshop.board.runs(task_id)) == 1
