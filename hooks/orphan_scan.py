@@ -151,6 +151,8 @@ def rescue(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
     for orphan, action in suspects:
         if not _is_stopped(context, orphan.run):
             continue  # still under way, or it could not be proven gone: the lease stays
+        if action.deed is Deed.COUNT and action.outcome == "reclaimed":
+            action = action._replace(outcome="crashed")  # what a plugin counts without a word of its own
         if action.outcome != "reclaimed":
             _count(context, orphan.run, action)
         else:

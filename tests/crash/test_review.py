@@ -12,11 +12,13 @@ import sys
 
 import pytest
 
+from hermes_kanban_plugin.dispatch.reaper import Action, Deed
 from hermes_kanban_plugin.dispatch.tick import tick
+from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.settings import LiveSettings
-from hermes_kanban_plugin.testing import make_board
+from hermes_kanban_plugin.testing import claim_one, make_board
 from tests.conftest import lives, wait_for
 
 DISPATCHER = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "dispatcher", "--stop-workers"]
@@ -238,4 +240,20 @@ def test_a_clock_that_was_set_back_does_not_make_a_pause_last_for_hours(board, h
     runtime = Runtime(home, clock, Manager(discover=False))
     report = tick(board, runtime)
     assert [skipped.task_id for skipped in report.skipped] == [task_id]  # considered: only nobody is there to start
+    runtime.close()
+
+
+def test_what_a_plugin_counts_without_a_word_of_its_own_is_a_crash(board, home, clock):
+    class Strict:
+        @hookimpl
+        def kanban_orphan_decide(self):
+            return Action(Deed.COUNT, "no mercy")
+
+    manager = Manager(discover=False)
+    manager.register(Strict(), "strict")
+    runtime = Runtime(home, clock, manager)
+    task_id = board.create_task(title="x", assignee="nobody")
+    claim_one(board, task_id)
+    assert [saved.outcome for saved in tick(board, runtime).rescued] == ["crashed"]
+    assert board.task(task_id).consecutive_failures == 1
     runtime.close()
