@@ -8,9 +8,12 @@ resolved on first use.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
+# Not imported from typing: that alone would cost more than all the rest, in every Hermes process.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from hermes_kanban_plugin.board import Board as Board
     from hermes_kanban_plugin.board import open_board as open_board
     from hermes_kanban_plugin.hookspecs import hookimpl as hookimpl

@@ -1,106 +1,56 @@
-"""The door through which the host loads us: ``register(ctx)``, in every Hermes process, quick and repeatable."""
+"""The door through which the host loads us: ``register(ctx)``, in every Hermes process, quick and repeatable.
+
+It starts nothing. Each part only says what is to be done to a module of the host once that module is there
+(:mod:`~hermes_kanban_plugin.imports`), so a process pays for what it uses. Which parts a process gets is decided by
+what it is for (:mod:`~hermes_kanban_plugin.roles`).
+"""
 
 from __future__ import annotations
 
 import logging
-from functools import cache, partial
+import os
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin.roles import Role, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hermes_kanban_plugin.settings import Settings
-    from hermes_kanban_plugin.toolkit import Tool
+# Module of the part (it has ``install(ctx)``), in the order in which they are installed. The guard is the first: a
+# worker that may not start ends there.
+_GUARD = "hermes_kanban_plugin.worker.guard"
+_EVERYWHERE = (
+    "hermes_kanban_plugin.host.file_check",
+    "hermes_kanban_plugin.host.agent_tools",
+    "hermes_kanban_plugin.host.kanban_words",
+)
+_OUTSIDE_WORKERS = ("hermes_kanban_plugin.host.dispatcher_watcher",)
+_IN_WORKERS = ("hermes_kanban_plugin.worker.reporting",)
 
 
 def register(ctx: Any) -> None:
-    """Register the agent tools with the host; never raises, because that would take the host's tools away too.
+    """Take our place in this process; never raises, because that would take the host's own tools away too.
+
+    A worker whose run is not current any more ends here, with status 0 and before it asked any model
+    (:mod:`~hermes_kanban_plugin.worker.guard`).
 
     Args:
         ctx: the host's plugin context (contract section 7).
     """
-    try:
-        _register_tools(ctx)
-    except Exception as problem:  # noqa: BLE001 - isolation edge: the host must work on without us
-        log.warning("hermes-kanban is not active, the host's own kanban tools stay: %s", problem)
-
-
-def _register_tools(ctx: Any) -> None:
-    from hermes_kanban_plugin import toolkit
-
-    _import_host_tools()
-    for tool in toolkit.tools_of(_manager()).values():
+    for part in parts_of(role_of(os.environ, sys.argv)):
         try:
-            _register_tool(ctx, tool)
-        except Exception as problem:  # noqa: BLE001 - isolation edge: one tool must not keep the others out
-            log.warning("%s of hermes-kanban is not registered, the host's own one stays: %s", tool.name, problem)
+            import_module(part).install(ctx)
+        except Exception as problem:  # noqa: BLE001 - isolation edge: the host must work on without us
+            log.warning("hermes-kanban goes on without %s: %s", part.rpartition(".")[2], problem)
 
 
-def _register_tool(ctx: Any, tool: Tool) -> None:
-    from hermes_kanban_plugin import toolkit
-
-    ctx.register_tool(
-        name=tool.name,
-        toolset=toolkit.TOOLSET,
-        schema=tool.schema(),
-        handler=_handler(tool),
-        check_fn=_gate,
-        description=tool.description,
-        emoji=tool.emoji,
-        override=True,
-    )
-
-
-@cache
-def _manager() -> Any:
-    """Return this process's plugins; made once, however often the host registers us.
-
-    The settings are read only for third-party plugins (which of them are blocked, and ``kanban_configure``), because
-    parsing a configuration is most of what a Hermes process would pay for us at its start.
-    """
-    from hermes_kanban_plugin.manager import Manager, third_parties
-
-    if not third_parties():
-        return Manager(discover=False)
-    found = _settings()
-    manager = Manager(found.plugin.block_plugins)
-    manager.configure(found)
-    return manager
-
-
-def _settings() -> Settings:
-    """Return the settings, or the defaults: fenced tools with an unread setting beat the host's tools without us."""
-    from hermes_kanban_plugin import locations, settings
-    from hermes_kanban_plugin.errors import InvalidSettings
-
-    try:
-        return settings.load(locations.kanban_root())
-    except InvalidSettings as problem:
-        log.warning("hermes-kanban goes on with default settings: %s", problem)
-        return settings.Settings()
-
-
-def _handler(tool: Tool) -> Callable[..., str]:
-    from hermes_kanban_plugin import toolkit
-
-    return partial(_call, partial(toolkit.call, tool, _manager()))
-
-
-def _call(run: Callable[[Any], str], args: Any, **_: Any) -> str:
-    """Adapt the host's calling convention (arguments, and keywords that are its own business)."""
-    return run(args)
-
-
-def _gate() -> bool:
-    from hermes_kanban_plugin import host
-
-    return host.kanban_tool_gate()
-
-
-def _import_host_tools() -> None:
-    """Let the host register its own tools first, so that ours replace them and not the other way round."""
-    from importlib import import_module
-
-    import_module("tools.kanban_tools")
+def parts_of(role: Role) -> Iterator[str]:
+    """Return the modules that a process of this role installs, in order."""
+    if role is Role.WORKER:
+        yield _GUARD
+    yield from _EVERYWHERE
+    yield from _IN_WORKERS if role is Role.WORKER else _OUTSIDE_WORKERS

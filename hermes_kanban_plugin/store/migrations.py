@@ -102,6 +102,15 @@ def _create_watch_tables(database: Database) -> None:
     )
 
 
+@steps(name="0003_progress_retry")
+def _add_progress_columns(database: Database) -> None:
+    """Add what a worker reports about its progress, and until when a provider asked to wait."""
+    runs = cast("Table", database["kp_runs"])
+    for column in ("progress_at", "repeated_calls", "retry_at"):
+        runs.add_column(column, int)
+    runs.add_column("stop_cause", str)
+
+
 def is_current(connection: sqlite3.Connection) -> bool:
     """Say whether every step was applied; reads only.
 
