@@ -12,18 +12,24 @@ INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 WORKERS = 4
 ARGS =
 
+# Versions of Hermes for test-hosts, of those in tests/versions/environments.py; each gets an environment, once.
+HOSTS = all
+
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-hosts check bench clean
 
 help: ## List the targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## See a board survive crashes, in under a minute
 	@$(RUN) -m hermes_kanban_plugin.demo
 
 test: $(VENV)/.test ## Run the whole suite (ARGS="-k lease" for a part of it)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-hosts: $(VENV)/.test ## Run the plugin in every supported Hermes (HOSTS="0.13.0 0.19.0" for some)
+	HOSTS="$(HOSTS)" $(RUN) -m pytest -n 2 --dist loadgroup $(ARGS) tests/versions
 
 check: $(VENV)/.check ## Lint, format, types and import rules
 	$(RUN) -m ruff check .

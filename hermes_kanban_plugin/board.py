@@ -25,6 +25,7 @@ from hermes_kanban_plugin.models import TaskDraft
 from hermes_kanban_plugin.store import (
     cleanups,
     connection,
+    edits,
     leases,
     migrations,
     moves,
@@ -92,6 +93,10 @@ def _build(writer: sqlite3.Connection) -> None:
 def _close_all(connections: list[sqlite3.Connection]) -> None:
     for one in connections:
         one.close()
+
+
+def _seen(task: Task) -> moves.Seen:
+    return moves.Seen(task.status, task.current_run_id or 0, task.claim_lock or "")
 
 
 class Board:
@@ -275,8 +280,23 @@ class Board:
             UnknownTask, WrongState: nothing was done.
             ChangedMeanwhile: the task is not what ``task`` says any more; nothing was done.
         """
-        seen = moves.Seen(task.status, task.current_run_id or 0, task.claim_lock or "")
-        return moves.reclaim(self.writer, task.id, reason, actor, self.clock.now(), seen)
+        return moves.reclaim(self.writer, task.id, reason, actor, self.clock.now(), _seen(task))
+
+    def stop(self, task: Task, reason: str, actor: str) -> None:
+        """Take a task from its run and block it until somebody unblocks it; raises as :meth:`reclaim`."""
+        edits.stop(self.writer, task.id, reason, actor, self.clock.now(), _seen(task))
+
+    def clear_claim(self, task: Task, actor: str) -> str:
+        """Take away a claim that nobody living stands behind; returns the status then. Raises as :meth:`reclaim`."""
+        return edits.clear_claim(self.writer, task.id, actor, self.clock.now(), _seen(task))
+
+    def clear_skills(self, task_id: str, actor: str) -> None:
+        """Forget the skills that the worker must load. Raises UnknownTask, WrongState (it runs), ChangedMeanwhile."""
+        edits.clear_skills(self.writer, task_id, actor, self.clock.now())
+
+    def reset_failures(self, task_id: str, actor: str) -> None:
+        """Count failures anew; a block stays. Raises UnknownTask, ChangedMeanwhile."""
+        edits.reset_failures(self.writer, task_id, actor, self.clock.now())
 
     # --- what a worker does ----------------------------------------------------------------------------------------
 

@@ -130,6 +130,16 @@ class BoardUnusable(KanbanError):
     """The board file cannot be used as it is; it was left untouched."""
 
 
+class BoardBusy(KanbanError):
+    """Somebody else is ticking the board and does not stop."""
+
+    def __init__(self, slug: str, seconds: int) -> None:
+        super().__init__(
+            f"board {slug!r} was ticked by somebody else for {seconds} s without a pause, nothing was done; "
+            "try again, or see who: hermes-kanban status"
+        )
+
+
 class SchemaTooNew(KanbanError):
     """The board was written by a newer version of this plugin."""
 
@@ -142,6 +152,10 @@ class SchemaTooNew(KanbanError):
 
 class LaunchFailed(KanbanError):
     """A worker could not be started."""
+
+
+class SetupRefused(KanbanError):
+    """A file cannot be changed by setup without touching what is not ours; no file was changed."""
 
 
 class ServiceFailed(KanbanError):

@@ -163,11 +163,11 @@ def kanban_terminate_worker(run: HeldRun, grace_seconds: float) -> bool | None:
 
 
 @hookspec
-def kanban_check_ownership(caller: Caller, task_id: str, action: str) -> Vote | None:
+def kanban_check_ownership(caller: Caller, task_id: str, action: str, board: Board) -> Vote | None:
     """Vote on whether a caller may change a task.
 
     When: before each write of an agent tool, in the calling process.
-    Arguments: who calls, which task, and the tool's name.
+    Arguments: who calls, which task, the tool's name, and the board for reading.
     Answer: ALLOW or DENY with a reason, or None to abstain. Any DENY wins; without an ALLOW nothing is allowed.
     Raising: counts as DENY.
     """

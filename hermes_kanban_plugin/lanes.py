@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import host
+from hermes_kanban_plugin.dispatch.holder import COMMAND_LANE
 
 if TYPE_CHECKING:
     from hermes_kanban_plugin.models import Task, Workspace
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.store.leases import Lease
 
 HERMES = "hermes"
-COMMAND = "command"
+COMMAND = COMMAND_LANE
 REVIEW_SKILL = "sdlc-review"
 
 

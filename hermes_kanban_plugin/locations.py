@@ -38,9 +38,11 @@ def kanban_root() -> Path:
     Raises:
         InvalidArgument: the variable begins with the home of a user that does not exist.
     """
-    override = _override("HERMES_KANBAN_HOME")
-    if override:
-        return override
+    return _override("HERMES_KANBAN_HOME") or hermes_root()
+
+
+def hermes_root() -> Path:
+    """Return the root home of Hermes, which the profiles live in; the kanban home, unless that was put elsewhere."""
     native = _native_home()
     home = os.environ.get("HERMES_HOME", "")
     if not home:

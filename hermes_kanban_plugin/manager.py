@@ -30,8 +30,10 @@ BUILT_IN = tuple(
     for name in (
         "tool_registration",
         "gateway_startup",
+        "gateway_profiles",
         "gateway_shutdown",
         "dispatcher_tick",
+        "auto_decompose",
         "orphan_scan",
         "worker_liveness",
         "worker_process",

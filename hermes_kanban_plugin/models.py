@@ -6,13 +6,13 @@ Times are epoch seconds, durations seconds, sizes bytes. Field names are the hos
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - pydantic resolves it at run time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from hermes_kanban_plugin.identity import Place, ProcessIdentity
+from hermes_kanban_plugin.rules import Status as Status
 from hermes_kanban_plugin.store.leases import Lease
 
 MAX_TEXT = 1_000_000
@@ -34,20 +34,6 @@ class Frozen(BaseModel):
     """Base of all models: immutable, and unknown columns of newer hosts are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Status(StrEnum):
-    """The columns of the board (contract section 3)."""
-
-    TRIAGE = "triage"
-    TODO = "todo"
-    SCHEDULED = "scheduled"
-    READY = "ready"
-    RUNNING = "running"
-    BLOCKED = "blocked"
-    REVIEW = "review"
-    DONE = "done"
-    ARCHIVED = "archived"
 
 
 class Task(Frozen):
@@ -271,6 +257,7 @@ class Started(Frozen):
     assignee: str | None
     lane: str
     workspace: str = ""
+    review: bool = False
 
 
 class Skipped(Frozen):

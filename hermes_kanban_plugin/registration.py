@@ -26,10 +26,11 @@ _GUARD = "hermes_kanban_plugin.worker.guard"
 _EVERYWHERE = (
     "hermes_kanban_plugin.host.file_check",
     "hermes_kanban_plugin.host.agent_tools",
+    "hermes_kanban_plugin.host.kanban_fence",
     "hermes_kanban_plugin.host.kanban_words",
 )
 _OUTSIDE_WORKERS = ("hermes_kanban_plugin.host.dispatcher_watcher",)
-_IN_WORKERS = ("hermes_kanban_plugin.worker.reporting",)
+_IN_WORKERS = ("hermes_kanban_plugin.worker.signals", "hermes_kanban_plugin.host.worker_bridge")
 
 
 def register(ctx: Any) -> None:

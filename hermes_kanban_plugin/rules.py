@@ -6,6 +6,7 @@ Standard library only: the supervisor uses this module too.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import NamedTuple
 
 BLOCK_KINDS = ("dependency", "needs_input", "capability", "transient")
@@ -16,6 +17,20 @@ DEFAULT_FAILURE_LIMIT = 2
 EXIT_TRY_LATER = 75
 
 _TASK_REFERENCE = re.compile(r"\bt_[a-f0-9]{8,}\b")
+
+
+class Status(StrEnum):
+    """The columns of the board (contract section 3)."""
+
+    TRIAGE = "triage"
+    TODO = "todo"
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    REVIEW = "review"
+    DONE = "done"
+    ARCHIVED = "archived"
 
 
 class BlockRoute(NamedTuple):

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import locations
@@ -43,6 +44,7 @@ class Runtime:
 
     ``stops`` are terminations under way. ``watch`` is there in a loop: it vouches for living supervisors, so that a
     tick looks only at the others. Without one (a single tick) every run is looked at and terminations are waited for.
+    ``stopping`` is set when nothing more may be started, in the middle of a tick too.
     """
 
     def __init__(self, root: Path | None = None, clock: Clock | None = None, manager: Manager | None = None) -> None:
@@ -50,11 +52,14 @@ class Runtime:
         self.clock = clock or Clock()
         self.live_settings = LiveSettings(self.root)
         self.settings: Settings = self.live_settings.current()
+        if self.settings.ignored:
+            log.warning("config.yaml, section kanban: the defaults count for %s", "; ".join(self.settings.ignored))
         self.manager = manager or Manager(self.settings.plugin.block_plugins)
         self.manager.configure(self.settings)
         self.launched: list[Launched] = []
         self.stops = Stops()
         self.watch: Watch | None = None
+        self.stopping = threading.Event()
         self._boards: dict[Path, Board] = {}
         self._files: dict[Path, tuple[int, int] | None] = {}
 

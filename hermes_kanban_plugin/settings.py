@@ -8,12 +8,15 @@ section may hold anything, because it is the host's. Every key is described in d
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
+import re
 import time
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hermes_kanban_plugin.errors import InvalidSettings
 from hermes_kanban_plugin.rules import DEFAULT_FAILURE_LIMIT
@@ -21,6 +24,8 @@ from hermes_kanban_plugin.rules import DEFAULT_FAILURE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 PLUGIN_ID = "hermes-kanban"
 ENV_PREFIX = "HERMES_KANBAN_PLUGIN_"
@@ -32,6 +37,7 @@ EMPTY_SECONDS = 5.0
 
 LEASE_BOUNDS = (6, 86_400)
 COOLDOWN_BOUNDS = (0, 86_400)
+HEARTBEAT_LIMIT_MOST = 604_800
 # Our key -> the host's variable, the least value that the host does not ignore, and our bounds.
 _HOST_VARIABLES = {
     "lease_seconds": ("HERMES_KANBAN_CLAIM_TTL_SECONDS", 1, *LEASE_BOUNDS),
@@ -39,7 +45,20 @@ _HOST_VARIABLES = {
 }
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_Cap = Annotated[int, Field(gt=0)] | None
+
+
+def _truncate(value: Any) -> Any:
+    """Cut a fraction off, as the host does."""
+    return int(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _raise_to(least: int) -> BeforeValidator:
+    """Return what raises a number that is too small to the least one, as the host does with some of its keys."""
+    return BeforeValidator(lambda value: max(value, least) if isinstance(value, (int, float)) else value)
+
+
+_Whole = Annotated[int, BeforeValidator(_truncate)]
+_Cap = Annotated[_Whole, Field(gt=0)] | None
 
 
 class HostSettings(BaseModel):
@@ -47,22 +66,28 @@ class HostSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    dispatch_interval_seconds: Annotated[float, Field(ge=1)] = 60.0
-    failure_limit: Annotated[int, Field(ge=1)] = DEFAULT_FAILURE_LIMIT
-    max_spawn: _Cap = None
+    dispatch_interval_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False), _raise_to(1)] = 60.0
+    failure_limit: Annotated[_Whole, Field(ge=1)] = DEFAULT_FAILURE_LIMIT
+    max_spawn: Annotated[_Whole, _raise_to(0)] | None = None
     max_in_progress: _Cap = None
     max_in_progress_per_profile: _Cap = None
     default_assignee: str = ""
-    worker_log_rotate_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
-    worker_log_backup_count: Annotated[int, Field(ge=0)] = 1
+    dispatch_stale_timeout_seconds: Annotated[_Whole, Field(ge=0)] = 14_400
+    worker_log_rotate_bytes: Annotated[_Whole, Field(ge=1)] = 2 * 1024 * 1024
+    worker_log_backup_count: Annotated[_Whole, Field(ge=0)] = 1
+    auto_decompose: bool = True
+    auto_decompose_per_tick: Annotated[_Whole, _raise_to(1)] = 3
 
     @model_validator(mode="before")
     @classmethod
     def _drop_unusable(cls, section: Any) -> Any:
-        """Leave out empty values, which the host takes for "not set"."""
+        """Leave out empty values, which the host takes for "not set"; but an empty ``auto_decompose`` is a no."""
         if not isinstance(section, dict):
             return {}
-        return {name: value for name, value in section.items() if value is not None and value != ""}
+        given = {name: value for name, value in section.items() if value is not None and value != ""}
+        zero_is_unset = ("dispatch_interval_seconds", "auto_decompose_per_tick")
+        given = {name: value for name, value in given.items() if value != 0 or name not in zero_is_unset}
+        return given if section.get("auto_decompose", True) else given | {"auto_decompose": False}
 
 
 class LaneSettings(BaseModel):
@@ -88,8 +113,16 @@ class PluginSettings(BaseModel):
     terminate_grace_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     farewell_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     rate_limit_cooldown_seconds: Annotated[int, Field(ge=COOLDOWN_BOUNDS[0], le=COOLDOWN_BOUNDS[1])] = 300
+    heartbeat_limit_seconds: Annotated[int, Field(ge=0, le=HEARTBEAT_LIMIT_MOST)] = 3600
+    ownership: Literal["process", "tree"] = "process"
     poll_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.1
+    decompose_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     block_plugins: tuple[str, ...] = ()
+    # Read in processes of the host, by host/switches.py.
+    guard_file_check: bool = True
+    take_over_dispatcher: bool = True
+    bridge_activity: bool = True
+    extend_kanban_command: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +140,8 @@ class Settings(BaseModel):
 
     host: HostSettings = HostSettings()
     plugin: PluginSettings = PluginSettings()
+    # What the host's section has and nobody can use, in words.
+    ignored: tuple[str, ...] = ()
 
 
 def load(root: Path) -> Settings:
@@ -114,17 +149,29 @@ def load(root: Path) -> Settings:
 
     Raises:
         InvalidSettings: the file is not YAML, or one of our keys or environment variables is wrong; the message names
-            it. A wrong value in the host's section is named too.
+            it. A wrong value in the host's section is none of our business: it is ignored, as the host does, and
+            named in ``ignored``.
     """
     path = root / "config.yaml"
     document = _read_yaml(path)
     entries = _section(document, "plugins", "entries", PLUGIN_ID)
     ours = {name: value for name, value in entries.items() if name != "allow_tool_override"}
     merged = _host_environment() | ours | _environment()
+    host, ignored = _read_host(_section(document, "kanban"))
     return Settings(
-        host=_validate(HostSettings, _section(document, "kanban"), f"{path}, section kanban"),
+        host=host,
+        ignored=ignored,
         plugin=_validate(PluginSettings, merged, f"{path}, section plugins.entries.{PLUGIN_ID}, or {ENV_PREFIX}*"),
     )
+
+
+def load_or_default(root: Path) -> Settings:
+    """Read the settings of a kanban home; what cannot be read must not cost a worker its tools, so defaults count."""
+    try:
+        return load(root)
+    except InvalidSettings as problem:
+        log.warning("the default settings are used: %s", problem)
+        return Settings()
 
 
 class LiveSettings:
@@ -150,10 +197,17 @@ class LiveSettings:
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._settings, self.problem = load(self._root), None
+                self._take(load(self._root))
             except InvalidSettings as problem:
                 self.problem = str(problem)
         return self._settings
+
+    def _take(self, found: Settings) -> None:
+        """Put settings in force, unless a slip in the host's section would lift a limit that holds now."""
+        slips = [words for words in found.ignored if words not in self._settings.ignored]
+        self.problem = f"config.yaml, section kanban: {'; '.join(slips)}" if slips else None
+        if not slips:
+            self._settings = found
 
     def _look(self) -> tuple[int, int] | None:
         try:
@@ -184,6 +238,24 @@ def _section(document: Mapping[str, Any], *names: str) -> dict[str, Any]:
     for name in names:
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _read_host(section: dict[str, Any]) -> tuple[HostSettings, tuple[str, ...]]:
+    """Return what can be used of the host's section, and what cannot, in words."""
+    usable = {name: _expand(value) for name, value in section.items()}
+    try:
+        return HostSettings.model_validate(usable), ()
+    except ValidationError as problem:
+        wrong = {str(error["loc"][0]): error["msg"] for error in problem.errors()}
+    ignored = tuple(f"{name}: {section[name]!r} ({why})" for name, why in wrong.items())
+    return HostSettings.model_validate({name: usable[name] for name in usable.keys() - wrong.keys()}), ignored
+
+
+def _expand(value: Any) -> Any:
+    """Put the variables of the environment into a text, as the host does; one that is not set stays as it stands."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\$\{([^}]+)\}", lambda found: os.environ.get(found[1], found[0]), value)
 
 
 def _host_environment() -> dict[str, Any]:

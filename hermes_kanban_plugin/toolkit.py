@@ -9,14 +9,16 @@ import json
 import logging
 import os
 import sqlite3
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hermes_kanban_plugin import host, settings
+from hermes_kanban_plugin import host, locations, settings
 from hermes_kanban_plugin.board import Board, open_board
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
-from hermes_kanban_plugin.errors import InvalidArgument, InvalidSettings, KanbanError, NotTheOwner
+from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, NotTheOwner
 from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.store.connection import translating
 
@@ -65,11 +67,7 @@ class Call(NamedTuple):
 
         A settings file that cannot be read now must not cost a worker its heartbeat: the default counts then.
         """
-        try:
-            return settings.load(self.board.location.root).plugin.lease_seconds
-        except InvalidSettings as problem:
-            log.warning("the default lease is used: %s", problem)
-            return settings.DEFAULT_LEASE_SECONDS
+        return settings.load_or_default(self.board.location.root).plugin.lease_seconds
 
 
 class Tool(NamedTuple):
@@ -126,10 +124,47 @@ def perform(tool: Tool, manager: Manager, arguments: Any, caller: Caller) -> dic
     """
     parsed = _parse(tool, arguments)
     task_id = _task_id(parsed, caller)
-    _check_ownership(manager, caller, task_id, tool.name)
     with open_board((parsed.board or "").strip() or None) as board, translating(board.path):
+        _check_ownership(manager, caller, task_id, tool.name, board)
         checked = Call(board, board.task(task_id), caller, caller.lease if caller.is_worker else None)
         return tool.handler(checked, parsed)
+
+
+def answer(name: str, arguments: Any) -> str:
+    """Run a tool by its name for an agent of this process; returns its JSON answer.
+
+    Raises:
+        KeyError: no plugin brings such a tool.
+    """
+    return call(process_tools()[name], process_manager(), arguments)
+
+
+@cache
+def process_manager() -> Manager:
+    """Return this process's plugins; made once, when a tool is first called.
+
+    The settings are read only for third-party plugins: which of them are blocked, and ``kanban_configure``.
+    """
+    from hermes_kanban_plugin.manager import Manager, third_parties
+
+    if not third_parties():
+        return Manager(discover=False)
+    found = settings.load_or_default(locations.kanban_root())
+    manager = Manager(found.plugin.block_plugins)
+    manager.configure(found)
+    return manager
+
+
+@cache
+def process_tools() -> dict[str, Tool]:
+    """Return the tools of this process by name; looked up once."""
+    return tools_of(process_manager())
+
+
+def built_in(name: str) -> Tool:
+    """Return our own tool of a name."""
+    tool: Tool = import_module(f"hermes_kanban_plugin.tools.{name}").TOOL
+    return tool
 
 
 def tools_of(manager: Manager) -> dict[str, Tool]:
@@ -174,10 +209,10 @@ def _task_id(parsed: ToolArguments, caller: Caller) -> str:
     return task_id
 
 
-def _check_ownership(manager: Manager, caller: Caller, task_id: str, action: str) -> None:
+def _check_ownership(manager: Manager, caller: Caller, task_id: str, action: str, board: Board) -> None:
     """Ask every plugin; one DENY is enough, an error is a DENY, and without an ALLOW nothing is allowed."""
     allowed = False
-    question: dict[str, Any] = {"caller": caller, "task_id": task_id, "action": action}
+    question: dict[str, Any] = {"caller": caller, "task_id": task_id, "action": action, "board": board}
     # A plugin that failed too often elsewhere still has its vote: leaving it out would open the door.
     for name, vote, problem in manager.poll("kanban_check_ownership", skip_broken=False, **question):
         if problem is not None:

@@ -59,7 +59,7 @@ def build(
 
 
 def _is_scoped(name: str) -> bool:
-    scoped = ("TASK", "RUN_ID", "CLAIM_LOCK", "WORKSPACE", "BRANCH", "GOAL_MODE", "GOAL_MAX_TURNS")
+    scoped = ("TASK", "RUN_ID", "CLAIM_LOCK", "WORKSPACE", "BRANCH", "GOAL_MODE", "GOAL_MAX_TURNS", "AGENT_PID")
     return name == "HERMES_TUI" or name in {f"HERMES_KANBAN_{end}" for end in scoped}
 
 

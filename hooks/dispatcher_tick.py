@@ -43,7 +43,7 @@ def kanban_tick(context: TickContext, phase: Phase) -> None:
         bury_supervisors(context)
     elif phase is Phase.PROMOTE:
         context.promoted += context.board.promote()
-    elif phase is Phase.DISPATCH and context.may_start:
+    elif phase is Phase.DISPATCH and context.may_start and not context.runtime.stopping.is_set():
         dispatch(context)
     elif phase is Phase.REPORT and not context.dry_run:
         context.board.tidy()
@@ -107,7 +107,9 @@ def dispatch(context: TickContext) -> None:
     testpoints.reach("dispatcher.after_claim")
     for admitted in chosen:
         lease = leases.get(admitted.task.id)
-        if lease is not None:
+        if lease is not None and context.runtime.stopping.is_set():
+            _release_launch(context, lease, "the dispatcher was stopped before it started the worker")
+        elif lease is not None:
             _start(context, admitted, lease)
             testpoints.reach("dispatcher.after_launch")
 
@@ -162,8 +164,14 @@ def _start(context: TickContext, admitted: Admitted, lease: Lease) -> None:
             _fail_launch(context, lease, str(problem) or type(problem).__name__)
         context.failed.append(Skipped(task_id=task.id, reason=str(problem)))
         return
-    run_id = None if context.dry_run else lease.run_id
-    started = Started(task_id=task.id, run_id=run_id, assignee=task.assignee, lane=admitted.lane, workspace=path)
+    started = Started(
+        task_id=task.id,
+        run_id=None if context.dry_run else lease.run_id,
+        assignee=task.assignee,
+        lane=admitted.lane,
+        workspace=path,
+        review=task.status == "review",
+    )
     context.started.append(started)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import identity, processes
-from hermes_kanban_plugin.dispatch import reaper
+from hermes_kanban_plugin import processes
+from hermes_kanban_plugin.dispatch import examination, reaper
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.dispatch.reaper import Action, Deed, Orphan
 from hermes_kanban_plugin.errors import CallerMistake
 from hermes_kanban_plugin.hookspecs import hookimpl
-from hermes_kanban_plugin.identity import ProcessIdentity, Verdict
+from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import Rescued
 from hermes_kanban_plugin.processes import Badge
 from hermes_kanban_plugin.store import orphans, outcomes, queries
@@ -56,41 +55,15 @@ def verify(context: TickContext) -> None:
         runs = queries.unwatched_runs(writer, watch.newest(board.path), context.now)
         for run_id in watch.unseen(board.path, {run.run_id or 0 for run in runs}):
             runs += queries.run_that_holds(writer, run_id)
-    context.orphans = [_examine(context, run) for run in runs]
-    context.lingering = [_examine(context, run) for run in queries.lingering_runs(writer)]
+    manager = context.runtime.manager
+    context.orphans = [examination.examine(manager, run) for run in runs]
+    context.lingering = [examination.examine(manager, run) for run in queries.lingering_runs(writer)]
     if watch is not None:
         if context.full:
             watch.keep_only(board.path, queries.held_ids(writer))
-        watch.observe(board.path, context.orphans, lambda orphan: _judge(context, orphan.run, orphan.run.supervisor))
-
-
-def _examine(context: TickContext, run: HeldRun) -> Orphan:
-    if not run.supervised:
-        return Orphan(run, Verdict.UNKNOWN, _judge_bare_pid(run))
-    return Orphan(run, _judge(context, run, run.supervisor), _judge(context, run, run.worker))
-
-
-def _judge(context: TickContext, run: HeldRun, process: ProcessIdentity | None) -> Verdict:
-    if process is None:
-        return Verdict.UNKNOWN
-    try:
-        ask = context.runtime.manager.ask
-        return Verdict(ask("kanban_worker_alive", run=run, process=process, lock=run.lock or ""))
-    except Exception as problem:  # noqa: BLE001 - isolation edge: what cannot be judged is unknown
-        context.runtime.manager.report("kanban_worker_alive", problem)
-        return Verdict.UNKNOWN
-
-
-def _judge_bare_pid(run: HeldRun) -> Verdict:
-    """Judge a worker of the host's own dispatcher as well as the facts allow: local by host name, and a bare pid."""
-    pid, lock = run.task_worker_pid, run.lock or ""
-    if not pid or not lock.startswith(f"{socket.gethostname()}:"):
-        return Verdict.UNKNOWN
-    seen = identity.sight(pid)
-    if seen.exists is False or seen.zombie:
-        return Verdict.DEAD
-    # The host gives one lock to all its workers, so only lock and run id together say that it is this one (W2, W3).
-    return Verdict.ALIVE if processes.wears(pid, _badge(run)) is not False else Verdict.UNKNOWN
+        watch.observe(
+            board.path, context.orphans, lambda orphan: examination.judge(manager, orphan.run, orphan.run.supervisor)
+        )
 
 
 # --- decisions and deeds -------------------------------------------------------------------------------------------
@@ -156,7 +129,7 @@ def rescue(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
         if action.outcome != "reclaimed":
             _count(context, orphan.run, action)
         else:
-            quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor)))
+            quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor), context.actor))
     for saved in orphans.rescue(context.board.writer, quiet, context.now):
         context.rescued.append(_rescued(saved.run, saved.outcome, saved.reason))
 
@@ -189,7 +162,7 @@ def _is_stopped(context: TickContext, run: HeldRun, *, nothing_begun: bool = Tru
 
 def _count(context: TickContext, run: HeldRun, action: Action) -> None:
     """Book the failure of a worker that we did not supervise, as the host would."""
-    payload = {"pid": run.task_worker_pid, "claimer": run.lock}
+    payload = {"pid": run.task_worker_pid, "claimer": run.lock, **({"actor": context.actor} if context.actor else {})}
     limit = context.settings.host.failure_limit
     failure = outcomes.Failure(action.outcome, action.reason, action.outcome, payload, limit)
     try:

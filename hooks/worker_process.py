@@ -49,6 +49,9 @@ def kanban_spawn_worker(context: TickContext, task: Task, lease: Lease, workspac
         farewell_seconds=settings.plugin.farewell_seconds,
         failure_limit=settings.host.failure_limit,
         max_runtime=task.max_runtime_seconds,
+        heartbeat_limit=settings.plugin.heartbeat_limit_seconds,
+        # A command need not beat: what the host says about agents that never did is not for it.
+        stale_timeout=0 if launch.completes else settings.host.dispatch_stale_timeout_seconds,
     )
     context.runtime.launched.append(launcher.launch(order))
     return True

@@ -94,7 +94,7 @@ def block(args: argparse.Namespace) -> None:
 
 def unblock(args: argparse.Namespace) -> None:
     """Open blocked or scheduled tasks again."""
-    actor = _caller().profile
+    actor = person_or_worker().profile
     with open_board(args.board) as board:
         for task_id in args.task_ids:
             status = board.unblock(task_id, actor)
@@ -103,21 +103,12 @@ def unblock(args: argparse.Namespace) -> None:
             output.print_line("unblocked", task_id, status)
 
 
-def reclaim(args: argparse.Namespace) -> None:
-    """Take a task back from its run.
+def stop_foreign_worker(board: Board, task_id: str, verb: str) -> None:
+    """Stop the worker of a run that none of our supervisors watches, before the task is taken from it (W18).
 
-    A supervised worker is stopped by its supervisor, and nothing starts beside it before it is gone; any other worker
-    is stopped first.
+    Raises:
+        WrongState: it cannot be proven to belong to the run, or it does not end.
     """
-    with open_board(args.board) as board:
-        task = board.task(args.task_id)
-        _stop_foreign_worker(board, task.id, "reclaim")
-        status = board.reclaim(task, args.reason, _caller().profile)
-    output.print_line("reclaimed", task.id, status)
-
-
-def _stop_foreign_worker(board: Board, task_id: str, verb: str) -> None:
-    """Stop the worker of a run that none of our supervisors watches, before the task is taken from it (W18)."""
     run = board.held_run(task_id)
     if run is None or run.supervised or not run.task_worker_pid:
         return
@@ -132,17 +123,17 @@ def _stop_foreign_worker(board: Board, task_id: str, verb: str) -> None:
 
 def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: dict[str, Any]) -> None:
     """Run an agent tool for each task, as the worker this process belongs to or else as a person."""
-    manager, caller = Manager(), _caller()
+    manager, caller = Manager(), person_or_worker()
     tool, verb = toolkit.tools_of(manager)[name], name.removeprefix("kanban_")
     for task_id in task_ids:
         if verb != "heartbeat" and not caller.is_worker:
             with open_board(args.board) as board:
-                _stop_foreign_worker(board, board.task(task_id).id, verb)
+                stop_foreign_worker(board, board.task(task_id).id, verb)
         answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, caller)
         output.print_line(verb, *(f"{key}={value}" for key, value in answer.items()))
 
 
-def _caller() -> Caller:
+def person_or_worker() -> Caller:
     """Return who calls: a worker by its environment, otherwise the person at the terminal."""
     caller = caller_of(os.environ, os.getpid())
     if caller.is_worker or os.environ.get("HERMES_PROFILE"):

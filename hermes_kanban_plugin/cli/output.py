@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pydantic import BaseModel
+    from rich.console import Console
+    from rich.text import Text
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STYLES = {
@@ -31,21 +32,36 @@ STYLES = {
 }
 
 
-class _Terminal(Console):
-    """A console that leaves a broken pipe to the command's entry, which knows the exit status."""
+@cache
+def _terminal() -> type[Console]:
+    from rich.console import Console  # late: most of a quick command's time would go into this import
 
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+    class Terminal(Console):
+        """A console that leaves a broken pipe to the command's entry, which knows the exit status."""
+
+        def on_broken_pipe(self) -> None:
+            """Let whoever ends the process know."""
+            raise BrokenPipeError
+
+    return Terminal
 
 
 def console() -> Console:
-    """Return the console for standard output."""
-    return _Terminal(highlight=False, soft_wrap=True)
+    """Return the console for standard output; what a chat captures is text, whatever colours the terminal has."""
+    captured = isinstance(sys.stdout, io.StringIO)
+    return _terminal()(highlight=False, soft_wrap=True, force_terminal=False if captured else None)
+
+
+def clean(value: object) -> str:
+    """Return a value as text that cannot steer the terminal."""
+    return "" if value is None else _CONTROLS.sub("\ufffd", str(value))
 
 
 def plain(value: object) -> Text:
     """Return a value as text that cannot style itself nor steer the terminal."""
-    text = "" if value is None else _CONTROLS.sub("�", str(value))
+    from rich.text import Text
+
+    text = clean(value)
     return Text(text, style=STYLES.get(text, ""))
 
 
@@ -56,6 +72,8 @@ def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any] | list[An
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print a table, or a sentence when there is nothing to show."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != "title" and column != "error", overflow="fold")
@@ -68,8 +86,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 
 def print_line(*parts: object) -> None:
-    """Print one line made of values, each shown as text."""
-    console().print(Text(" ").join(plain(part) for part in parts))
+    """Print one line made of values, each shown as text; in a terminal the words for a status have a colour."""
+    if not sys.stdout.isatty():
+        return print(" ".join(clean(part) for part in parts))
+    from rich.text import Text
+
+    return console().print(Text(" ").join(plain(part) for part in parts))
 
 
 def moment(seconds: int | None) -> str:

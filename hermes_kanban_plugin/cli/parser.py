@@ -1,4 +1,8 @@
-"""Every verb and flag. Flags have the names that ``hermes kanban`` gives them (contract section 10)."""
+"""Every verb and flag. Flags have the names that ``hermes kanban`` gives them (contract section 10).
+
+A verb names its function (``run``: module and function below ``cli``), which is imported only when it is run: most of
+the time that a command takes is imports.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from hermes_kanban_plugin import __version__, rules
-from hermes_kanban_plugin.cli import acting, reading, serving
-from hermes_kanban_plugin.models import Status
+from hermes_kanban_plugin.cli import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     _Verbs = argparse._SubParsersAction["Parser"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-STATUSES = sorted(status.value for status in Status)
+STATUSES = sorted(status.value for status in rules.Status)
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +43,7 @@ def build() -> argparse.ArgumentParser:
     _add_working(verbs)
     _add_operating(verbs)
     _add_serving(verbs)
+    _add_installing(verbs)
     return parser
 
 
@@ -52,6 +56,36 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return parsed
+
+
+def words_for_the_host(arguments: Sequence[str]) -> list[str] | None:
+    """Return the words to hand to ``hermes kanban`` when the verb is none of ours, or None when it is ours or absent.
+
+    ``edit`` is both: without one of our flags it is the host's, which changes the result of a finished task.
+    """
+    board, rest = _split_board(list(arguments))
+    if not rest or rest[0].startswith("-"):
+        return None
+    verb, *more = rest
+    if verb in _verbs_of(build()):
+        ours = next((word.ours for word in words.EXTENDED if word.name == verb == "edit"), ())
+        if not ours or {"-h", "--help", *(f"--{name.replace('_', '-')}" for name in ours)} & set(more):
+            return None
+    return [*board, *rest]
+
+
+def _split_board(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the flags that may stand before the verb, and what follows them."""
+    if arguments[:1] == ["--board"]:
+        return arguments[:2], arguments[2:]
+    named = 1 if arguments and arguments[0].startswith("--board=") else 0
+    return arguments[:named], arguments[named:]
+
+
+def _verbs_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {
+        verb for action in parser._actions if isinstance(action, argparse._SubParsersAction) for verb in action.choices
+    }
 
 
 def duration(text: str) -> int:
@@ -77,9 +111,7 @@ def workspace(text: str) -> tuple[str, str | None]:
     raise argparse.ArgumentTypeError(f"{text!r} is no workspace; use scratch, worktree, worktree:PATH or dir:PATH")
 
 
-def _verb(
-    verbs: _Verbs, name: str, run: Callable[[argparse.Namespace], int | None], about: str, *, json: bool = False
-) -> argparse.ArgumentParser:
+def _verb(verbs: _Verbs, name: str, run: str, about: str, *, json: bool = False) -> argparse.ArgumentParser:
     parser: Parser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     parser.set_defaults(run=run)
     # Also after the verb; the default must not undo what stood before it.
@@ -90,25 +122,25 @@ def _verb(
 
 
 def _add_reading(verbs: _Verbs) -> None:
-    listing = _verb(verbs, "list", reading.list_tasks, "list tasks, best first", json=True)
+    listing = _verb(verbs, "list", "reading.list_tasks", "list tasks, best first", json=True)
     listing.add_argument("--mine", action="store_true", help="only tasks of $HERMES_PROFILE")
     listing.add_argument("--assignee", help="only tasks of this assignee")
     listing.add_argument("--status", choices=STATUSES, help="only tasks in this column")
     listing.add_argument("--tenant", help="only tasks of this tenant")
     listing.add_argument("--archived", action="store_true", help="archived tasks too")
-    show = _verb(verbs, "show", reading.show, "show one task with its runs, comments and history", json=True)
+    show = _verb(verbs, "show", "reading.show", "show one task with its runs, comments and history", json=True)
     show.add_argument("task_id")
-    runs = _verb(verbs, "runs", reading.list_runs, "list the attempts at a task", json=True)
+    runs = _verb(verbs, "runs", "reading.list_runs", "list the attempts at a task", json=True)
     runs.add_argument("task_id")
-    events = _verb(verbs, "events", reading.list_events, "print the history, of one task or of the board", json=True)
+    events = _verb(verbs, "events", "reading.list_events", "print the history, of one task or of the board", json=True)
     events.add_argument("task_id", nargs="?")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--after", type=int, default=0, metavar="ID", help="only events after this id")
 
 
 def _add_creating(verbs: _Verbs) -> None:
-    _verb(verbs, "init", acting.init, "make the board if it is missing", json=True)
-    create = _verb(verbs, "create", acting.create, "add a task", json=True)
+    _verb(verbs, "init", "acting.init", "make the board if it is missing", json=True)
+    create = _verb(verbs, "create", "acting.create", "add a task", json=True)
     create.add_argument("title")
     create.add_argument("--body", help="what is to be done")
     create.add_argument("--assignee", help="a profile, or a lane of the settings")
@@ -130,27 +162,27 @@ def _add_creating(verbs: _Verbs) -> None:
     create.add_argument("--goal", action="store_true", dest="goal_mode", help="work until a judge agrees")
     create.add_argument("--goal-max-turns", type=positive, metavar="N")
     create.add_argument("--initial-status", choices=("running", "blocked"), default="running")
-    link = _verb(verbs, "link", acting.link, "make one task wait for another")
+    link = _verb(verbs, "link", "acting.link", "make one task wait for another")
     link.add_argument("parent_id")
     link.add_argument("child_id")
 
 
 def _add_working(verbs: _Verbs) -> None:
-    claim = _verb(verbs, "claim", acting.claim, "take a ready task yourself, in a terminal", json=True)
+    claim = _verb(verbs, "claim", "acting.claim", "take a ready task yourself, in a terminal", json=True)
     claim.add_argument("task_id")
     claim.add_argument(
         "--ttl", type=positive, default=900, metavar="SECONDS", help="how long the claim lasts (default 900)"
     )
-    heartbeat = _verb(verbs, "heartbeat", acting.heartbeat, "say that the work goes on; extends the lease")
+    heartbeat = _verb(verbs, "heartbeat", "acting.heartbeat", "say that the work goes on; extends the lease")
     heartbeat.add_argument("task_id")
     heartbeat.add_argument("--note")
-    complete = _verb(verbs, "complete", acting.complete, "mark tasks done")
+    complete = _verb(verbs, "complete", "acting.complete", "mark tasks done")
     complete.add_argument("task_ids", nargs="+", metavar="task_id")
     complete.add_argument("--result", help="a result line")
     complete.add_argument("--summary", help="what was done (one task only)")
     complete.add_argument("--metadata", help="facts as a JSON object (one task only)")
     complete.add_argument("--artifact", action="append", metavar="PATH", help="a file to keep (repeatable)")
-    block = _verb(verbs, "block", acting.block, "park tasks, with a reason")
+    block = _verb(verbs, "block", "acting.block", "park tasks, with a reason")
     block.add_argument("task_id")
     block.add_argument("reason", nargs="*")
     block.add_argument("--ids", nargs="+", default=[], metavar="TASK", help="more tasks with the same reason")
@@ -158,26 +190,43 @@ def _add_working(verbs: _Verbs) -> None:
 
 
 def _add_operating(verbs: _Verbs) -> None:
-    unblock = _verb(verbs, "unblock", acting.unblock, "open blocked or scheduled tasks again")
+    unblock = _verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again")
     unblock.add_argument("task_ids", nargs="+", metavar="task_id")
     unblock.add_argument("--reason", help="kept as a comment")
-    reclaim = _verb(verbs, "reclaim", acting.reclaim, "take a task back from its run; the worker is stopped")
-    reclaim.add_argument("task_id")
-    reclaim.add_argument("--reason")
+    for word in (*words.NEW, *words.EXTENDED):
+        parser = _verb(verbs, word.name, word.run, word.about)
+        if word.name == "reclaim":
+            parser.add_argument("task_id", nargs="?")
+            parser.add_argument("--reason")
+        elif word.name == "edit":
+            parser.add_argument("task_id")
+        word.add_flags(parser)
+
+
+def _add_installing(verbs: _Verbs) -> None:
+    setup = _verb(verbs, "setup", "installing.setup", "enable the plugin in Hermes, in every profile", json=True)
+    how = setup.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="only say what is missing; exit status 1 if something is")
+    how.add_argument("--dry-run", action="store_true", help="only say what would be changed")
+    setup.add_argument("--undo", action="store_true", help="take back what setup did")
+    setup.add_argument(
+        "--profile", action="append", metavar="NAME", help="only this profile (repeatable; default is the root home)"
+    )
 
 
 def _add_serving(verbs: _Verbs) -> None:
-    dispatch = _verb(verbs, "dispatch", serving.dispatch, "run one tick: rescue, promote, start workers", json=True)
+    dispatch = _verb(verbs, "dispatch", "serving.dispatch", "run one tick: rescue, promote, start workers", json=True)
     dispatch.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
     dispatch.add_argument("--max", type=positive, metavar="N", help="at most N running tasks, as kanban.max_spawn")
     dispatch.add_argument("--failure-limit", type=positive, metavar="N", help="as kanban.failure_limit")
     scan = "take back what dead runs hold and close illegal pairs; starts nothing"
-    _verb(verbs, "scan", serving.scan, scan, json=True)
+    _verb(verbs, "scan", "serving.scan", scan, json=True)
     serve = "serve all boards (or one, with --board) until stopped"
-    dispatcher = _verb(verbs, "dispatcher", serving.dispatcher, serve, json=True)
+    dispatcher = _verb(verbs, "dispatcher", "serving.dispatcher", serve, json=True)
     leave = dispatcher.add_mutually_exclusive_group()
     leave.add_argument("--drain", action="store_true", help="when stopped, wait for the running workers")
     leave.add_argument("--stop-workers", action="store_true", help="when stopped, stop the workers too")
-    service = _verb(verbs, "service", serving.manage_service, "run the dispatcher as a service of this user")
+    dispatcher.add_argument("--until-eof", action="store_true", help="stop when standard input ends, as a child would")
+    service = _verb(verbs, "service", "serving.manage_service", "run the dispatcher as a service of this user")
     service.add_argument("action", choices=("install", "status", "uninstall"))
     service.add_argument("--print", action="store_true", dest="only_print", help="only print the service file")

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import locations, service
-from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.cli import output, parentage
 from hermes_kanban_plugin.dispatch.loop import Dispatcher
 from hermes_kanban_plugin.dispatch.tick import rehearse, running_on, tick
 from hermes_kanban_plugin.runtime import Runtime
@@ -42,11 +42,16 @@ def dispatch(args: argparse.Namespace) -> int:
 def dispatcher(args: argparse.Namespace) -> int:
     """Serve the boards until SIGTERM or SIGINT; workers go on under their supervisors."""
     logging.getLogger("hermes_kanban_plugin").setLevel(logging.INFO)
+    if args.until_eof:
+        parentage.leave_path()
     listener = _print_json_reports if args.json else _print_reports
     board = locations.locate_existing(args.board).slug if args.board else None
     serving = Dispatcher(Runtime(), board, listener, drains=args.drain, stops_workers=args.stop_workers)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: serving.stop(signal.Signals(received).name))
+    if args.until_eof:
+        parentage.never_wait_for_reader()
+        parentage.watch_input(lambda: serving.stop("the process that started it ended"))
     serving.run()
     return 0
 

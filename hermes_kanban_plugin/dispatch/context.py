@@ -36,7 +36,7 @@ class TickContext:
 
     ``may_start`` is False for a scan that only rescues. ``elsewhere`` counts running tasks by assignee on the other
     boards. ``slots`` bounds how many workers this tick may start (None: no bound but the caps). ``full`` makes it look
-    at every run, also at those whose supervisor is being watched.
+    at every run, also at those whose supervisor is being watched. ``actor`` is the person for whom it is done, if any.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class TickContext:
         may_start: bool = True,
         slots: int | None = None,
         full: bool = True,
+        actor: str | None = None,
     ) -> None:
         self.runtime = runtime
         self.board = board
@@ -59,6 +60,7 @@ class TickContext:
         self.may_start = may_start
         self.slots = slots
         self.full = full
+        self.actor = actor
         self.orphans: list[Orphan] = []
         self.lingering: list[Orphan] = []
         self.rescued: list[Rescued] = []

@@ -43,6 +43,7 @@ class Leadership:
         self._lock = FileLock(locations.dispatcher_lock(runtime.root))
         self._terms: dict[str, int] = {}
         self._noted: dict[str, int] = {}
+        self._new: list[BoardLocation] = []
         self._named: ProcessIdentity | None = None
 
     def acquire(self, stop: threading.Event) -> bool:
@@ -80,10 +81,17 @@ class Leadership:
         else:
             me = identity.capture(os.getpid())
             self._terms[key], before = dispatchers.begin(writer, me, now)
+            if before is None:
+                self._new.append(location)
             # One that never said goodbye and still lives is on its way out: it gives its lock up first.
             crashed = before is not None and before.ended_at is None and _judge(before) is not Verdict.ALIVE
             self.follows_crash = self.follows_crash or crashed
         self._noted[key] = now
+
+    def take_new(self) -> list[BoardLocation]:
+        """Return the boards that nobody of us ever served before our terms there, each once."""
+        taken, self._new = self._new, []
+        return taken
 
     def release(self, boards: Sequence[BoardLocation], reason: str) -> None:
         """End the terms and give the lock back; the lock first, so that the next one need not wait for our writes."""

@@ -18,7 +18,7 @@ from hermes_kanban_plugin import identity, locations
 from hermes_kanban_plugin.dispatch.leadership import Leadership
 from hermes_kanban_plugin.dispatch.ramp import Ramp
 from hermes_kanban_plugin.dispatch.stops import Stops
-from hermes_kanban_plugin.dispatch.tick import tick_all
+from hermes_kanban_plugin.dispatch.tick import startable, tick_all
 from hermes_kanban_plugin.dispatch.watch import Watch
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
@@ -61,7 +61,8 @@ class Dispatcher:
         self.stops_workers = stops_workers
         self._board = board
         self._listener = listener
-        self._stop = threading.Event()
+        # A tick that is under way looks at it too, and launches nothing more.
+        self._stop = runtime.stopping = threading.Event()
         self._hurry = threading.Event()
         self._reason = "asked to stop"
         self._leadership = Leadership(runtime)
@@ -107,6 +108,7 @@ class Dispatcher:
             log.info("the dispatcher before this one crashed; workers come back step by step")
             self._ramp = Ramp(self.runtime.clock.monotonic())
         self.runtime.manager.tell("kanban_gateway_startup", runtime=self.runtime)
+        self._greet_new_boards()
         while not self._stop.is_set():
             self._serve_once()
         while (self.drains or self.stops_workers) and self._running() and not self._hurry.is_set():
@@ -124,6 +126,7 @@ class Dispatcher:
         reports = tick_all(self.runtime, boards, may_start=may_start, slots=slots, full=full, counted=everywhere)
         shut = {report.board for report in reports if report.locked_out}
         self._leadership.note_tick([location for location in boards if location.slug not in shut])
+        self._greet_new_boards()
         if self._ramp is not None:
             self._ramp.note(sum(len(report.started) for report in reports))
         self._publish(reports)
@@ -133,12 +136,27 @@ class Dispatcher:
         else:
             self._sleep(boards, before)
 
+    def _greet_new_boards(self) -> None:
+        """Say what is going to start on boards that we never served before, and start a backlog step by step."""
+        for location in self._leadership.take_new():
+            try:
+                waiting = startable(self.runtime, self.runtime.open(location))
+            except (KanbanError, sqlite3.Error) as problem:
+                log.warning("board %s cannot be counted: %s", location.slug, problem)
+                continue
+            if waiting > 1:
+                words = "board %s: %d tasks are waiting; they are started ramped: 1, 2, 4 …"
+                log.warning(words, location.slug, waiting)
+                self._ramp = self._ramp or Ramp(self.runtime.clock.monotonic())
+
     def _publish(self, reports: list[TickReport]) -> None:
         """Hand the reports on; an output that is full or closed must not end the dispatcher."""
         if self._listener is None:
             return
         try:
             self._listener(reports)
+        except BlockingIOError:
+            log.debug("reports were dropped, because nobody reads them just now")
         except OSError as problem:
             log.warning("reports are not written any more: %s", problem)
             self._listener = None

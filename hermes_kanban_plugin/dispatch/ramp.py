@@ -1,6 +1,7 @@
-"""After a crash of the dispatcher itself its workers come back gently: 1, 2, 4 … instead of all at once.
+"""After a crash of the dispatcher, and on a board that it never served, workers start gently: 1, 2, 4 … per second.
 
-Whatever brought it down (memory, load) would otherwise be repeated at once. No I/O; time is an argument.
+Whatever brought it down (memory, load) would otherwise be repeated at once, and a backlog that nobody remembers would
+start as one. No I/O; time is an argument.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import locations, locks
+from hermes_kanban_plugin import lanes, locations, locks
 from hermes_kanban_plugin.dispatch.context import Phase, TickContext
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.models import TickReport
@@ -14,7 +14,7 @@ from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.connection import translating
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.locations import BoardLocation
@@ -94,9 +94,9 @@ def rehearse(board: Board, runtime: Runtime, elsewhere: dict[str, int] | None = 
         copy.close()
 
 
-def run_phases(context: TickContext) -> TickReport:
-    """Run all phases; one that fails is reported and the next one runs."""
-    for phase in Phase:
+def run_phases(context: TickContext, phases: Iterable[Phase] = Phase) -> TickReport:
+    """Run all phases, or some, in order; one that fails is reported and the next one runs."""
+    for phase in phases:
         try:
             context.runtime.manager.ask("kanban_run_phase", context=context, phase=phase)
         except sqlite3.Error:
@@ -104,6 +104,14 @@ def run_phases(context: TickContext) -> TickReport:
         except Exception as problem:  # noqa: BLE001 - isolation edge: a plugin's wrapper must not stop the tick
             context.runtime.manager.report(f"kanban_run_phase({phase})", problem)
     return context.report()
+
+
+def startable(runtime: Runtime, board: Board) -> int:
+    """Count the tasks of a board that a worker could be started for now, if there were no caps."""
+    settings = runtime.settings
+    found = queries.candidates(board.reader, runtime.clock.now(), settings.plugin.rate_limit_cooldown_seconds)
+    named = (task.assignee or settings.host.default_assignee.strip().lower() for task in found)
+    return sum(1 for name in named if name and lanes.lane_of(name, settings.plugin) is not None)
 
 
 def running_on(runtime: Runtime, boards: Sequence[BoardLocation]) -> dict[str, int]:

@@ -25,6 +25,19 @@ def is_installed() -> bool:
     return importlib.util.find_spec("hermes_cli") is not None
 
 
+def is_there() -> bool:
+    """Say whether there is a host to run: named by ``HERMES_BIN``, on the PATH, or in this environment."""
+    return bool(os.environ.get("HERMES_BIN", "").strip() or shutil.which("hermes")) or is_installed()
+
+
+def can_decompose() -> bool:
+    """Say whether the host has ``kanban decompose`` (since 0.15), as far as that is seen without importing it."""
+    package = importlib.util.find_spec("hermes_cli")
+    if package is None:
+        return is_there()
+    return any((Path(folder) / "kanban_decompose.py").exists() for folder in package.submodule_search_locations or ())
+
+
 def command() -> list[str]:
     """Return how to start the host's program: ``HERMES_BIN``, else ``hermes`` on the PATH, else the module.
 

@@ -137,6 +137,11 @@ def open_copy(source: sqlite3.Connection) -> sqlite3.Connection:
     return copy
 
 
+def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
+    """Return the names of a table's columns; none when the board has no such table."""
+    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
 @contextmanager
 def translating(path: str) -> Iterator[None]:
     """Turn SQLite's complaints about the file into :class:`BoardUnusable` with a remedy; others pass unchanged."""

@@ -172,6 +172,22 @@ def heartbeat(connection: sqlite3.Connection, lease: Lease, expires: int, now: i
         return ends
 
 
+def note_progress(connection: sqlite3.Connection, lease: Lease, at: int, repeated_calls: int) -> None:
+    """Keep when the worker last did something new, and how often it repeated itself since, beside its run."""
+    connection.execute(statements.NOTE_PROGRESS, {**lease._asdict(), "at": at, "repeated": repeated_calls})
+
+
+def note_stop(connection: sqlite3.Connection, lease: Lease, cause: str) -> None:
+    """Keep why the supervisor is about to stop its worker, so that the worker does not take it for an interruption.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        current(connection, lease)
+        connection.execute(statements.NOTE_STOP, {**lease._asdict(), "cause": cause})
+
+
 def _is_first_beat(connection: sqlite3.Connection, lease: Lease) -> bool:
     row = connection.execute(statements.SELECT_RUN, {"run_id": lease.run_id}).fetchone()
     return row is not None and row["last_heartbeat_at"] is None

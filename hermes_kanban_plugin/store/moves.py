@@ -158,9 +158,9 @@ def complete(
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
-        row = _movable(connection, task_id, "complete", ("running", "ready", "blocked"), seen)
+        row = movable(connection, task_id, "complete", ("running", "ready", "blocked"), seen)
         changes = {"block_kind": None, "block_recurrences": 0, "failures": 0, "failure_error": None}
-        _move(connection, row, now, "done", changes, result=handoff.result)
+        move(connection, row, now, "done", changes, result=handoff.result)
         summary = handoff.summary if handoff.summary is not None else handoff.result
         run_id = _close_or_record(connection, row, now, "completed", summary, handoff.metadata)
         promoted = outcomes.record_completion(connection, row, run_id, handoff, now, actor)
@@ -184,10 +184,10 @@ def block(
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
-        row = _movable(connection, task_id, "block", ("running", "ready"), seen)
+        row = movable(connection, task_id, "block", ("running", "ready"), seen)
         route = outcomes.block_route(connection, row, kind)
         changes = {**outcomes.kept(row), "block_kind": kind, "block_recurrences": route.recurrences}
-        _move(connection, row, now, route.status, changes)
+        move(connection, row, now, route.status, changes)
         run_id = _close_or_record(connection, row, now, "blocked", reason, None)
         payload = {**outcomes.block_payload(route, reason, kind), "actor": actor}
         journal.append(connection, task_id, route.event, payload, now, run_id)
@@ -201,10 +201,10 @@ def unblock(connection: sqlite3.Connection, task_id: str, actor: str, now: int, 
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
-        row = _movable(connection, task_id, "unblock", ("blocked", "scheduled"), seen)
+        row = movable(connection, task_id, "unblock", ("blocked", "scheduled"), seen)
         waiting = connection.execute(statements.OPEN_PARENTS, {"task_id": task_id}).fetchone()[0]
         status = "todo" if waiting else "ready"
-        _move(connection, row, now, status, {**outcomes.kept(row), "failures": 0, "failure_error": None})
+        move(connection, row, now, status, {**outcomes.kept(row), "failures": 0, "failure_error": None})
         _close_leaked(connection, row, now)
         payload = {"actor": actor, **({"status": status} if status != "ready" else {})}
         journal.append(connection, task_id, "unblocked", payload, now)
@@ -220,7 +220,7 @@ def reclaim(connection: sqlite3.Connection, task_id: str, reason: str | None, ac
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
-        row = _movable(connection, task_id, "reclaim", ("running", "ready", "blocked"), seen)
+        row = movable(connection, task_id, "reclaim", ("running", "ready", "blocked"), seen)
         if row["status"] != "running" and row["claim_lock"] is None:
             raise WrongState(task_id, "reclaim", row["status"], "a running task or one with a claim")
         status = (
@@ -228,13 +228,30 @@ def reclaim(connection: sqlite3.Connection, task_id: str, reason: str | None, ac
             if row["status"] == "running"
             else row["status"]
         )
-        _move(connection, row, now, status, {**outcomes.kept(row), "failures": 0, "failure_error": None})
-        if row["current_run_id"]:
-            error = reason or f"reclaimed by {actor}"
-            outcomes.close_run(connection, task_id, row["current_run_id"], now, "reclaimed", error=error)
-        payload = {"manual": True, "reason": reason, "prev_lock": row["claim_lock"], "actor": actor}
-        journal.append(connection, task_id, "reclaimed", payload, now, row["current_run_id"])
+        take_back(connection, row, status, {"failures": 0, "failure_error": None}, reason, actor, now)
         return status
+
+
+def take_back(
+    connection: sqlite3.Connection,
+    row: sqlite3.Row,
+    status: str,
+    changes: Mapping[str, Any],
+    reason: str | None,
+    actor: str,
+    now: int,
+) -> None:
+    """Free a task from the run that holds it, inside the caller's transaction, and say who did it.
+
+    Raises:
+        ChangedMeanwhile: the task is not what ``row`` says any more.
+    """
+    move(connection, row, now, status, {**outcomes.kept(row), **changes})
+    if row["current_run_id"]:
+        error = reason or f"reclaimed by {actor}"
+        outcomes.close_run(connection, row["id"], row["current_run_id"], now, "reclaimed", error=error)
+    payload = {"manual": True, "reason": reason, "prev_lock": row["claim_lock"], "actor": actor}
+    journal.append(connection, row["id"], "reclaimed", payload, now, row["current_run_id"])
 
 
 def comment(connection: sqlite3.Connection, task_id: str, author: str, body: str, now: int) -> int:
@@ -252,9 +269,14 @@ def comment(connection: sqlite3.Connection, task_id: str, author: str, body: str
         return int(row["id"])
 
 
-def _movable(
+def movable(
     connection: sqlite3.Connection, task_id: str, verb: str, allowed: Sequence[str], seen: Seen | None
 ) -> sqlite3.Row:
+    """Return the row of a task that may be moved now, inside the caller's transaction.
+
+    Raises:
+        UnknownTask, WrongState, ChangedMeanwhile: it may not.
+    """
     row: sqlite3.Row | None = connection.execute(statements.SELECT_TASK, {"task_id": task_id}).fetchone()
     if row is None:
         raise UnknownTask(task_id)
@@ -265,7 +287,7 @@ def _movable(
     return row
 
 
-def _move(
+def move(
     connection: sqlite3.Connection,
     row: sqlite3.Row,
     now: int,
@@ -273,6 +295,11 @@ def _move(
     changes: Mapping[str, Any],
     result: str | None = None,
 ) -> None:
+    """Free a task and put it into a column; the WHERE repeats the row that was read.
+
+    Raises:
+        ChangedMeanwhile: it is not what ``row`` says any more.
+    """
     seen = Seen.of(row)
     values = {
         "task_id": row["id"], "status": status, "now": now, "result": result, **changes,

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 class Rescue(NamedTuple):
-    """One task to take back: the run as it was seen, and why."""
+    """One task to take back: the run as it was seen, why, and the person who asked for it if it was one."""
 
     run: HeldRun
     outcome: str
     reason: str
     verdict: str
+    actor: str | None = None
 
 
 class Repair(NamedTuple):
@@ -77,6 +78,7 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
         "now": now,
         "reason": rescue.reason,
         "verdict": rescue.verdict,
+        **({"actor": rescue.actor} if rescue.actor else {}),
     }
     journal.append(connection, run.task_id, "reclaimed", payload, now, run.run_id)
     return True

@@ -199,7 +199,7 @@ def release(
     Args:
         connection: a writer.
         lease: the current lease.
-        outcome: ``reclaimed`` (interrupted, infrastructure) or ``rate_limited`` (try later).
+        outcome: ``reclaimed`` (interrupted, infrastructure), ``rate_limited`` (try later) or ``stale`` (silent).
         error: the reason, kept on the run.
         payload: what the history row says.
         now: epoch seconds.
@@ -214,6 +214,18 @@ def release(
         close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error)
         journal.append(connection, lease.task_id, outcome, {**payload, "reason": error}, now, lease.run_id)
         return status
+
+
+def note_retry(connection: sqlite3.Connection, lease: Lease, retry_at: int | None) -> None:
+    """Keep until when a run's provider asked to wait (epoch seconds); the task is not started before."""
+    connection.execute(statements.NOTE_RETRY, {**lease._asdict(), "retry_at": retry_at})
+
+
+def stop_cause(connection: sqlite3.Connection, lease: Lease) -> str | None:
+    """Return why the run's supervisor is stopping its worker, or None when it is not."""
+    query = "SELECT stop_cause FROM kp_runs WHERE run_id = :run_id AND task_id = :task_id"
+    row = connection.execute(query, lease._asdict()).fetchone()
+    return row["stop_cause"] if row is not None else None
 
 
 def kept(row: sqlite3.Row) -> dict[str, Any]:

@@ -21,6 +21,15 @@ _RUN_FACTS = (
     "lane, accepted_at, supervisor_pid, exit_code, exit_signal, user_seconds, system_seconds, peak_memory_bytes, "
     "last_output"
 )
+# The newest word on a card decides (contract W11): was it parked by the loop breaker, or put there by somebody?
+_OPEN_TRIAGE = """
+SELECT id FROM tasks
+WHERE status = 'triage' AND COALESCE((
+    SELECT kind FROM task_events
+    WHERE task_id = tasks.id
+        AND kind IN ('block_loop_detected', 'specified', 'decomposed', 'status', 'created', 'unblocked')
+    ORDER BY id DESC LIMIT 1), '') <> 'block_loop_detected'
+ORDER BY priority DESC, created_at, id"""
 
 
 def find_task(connection: sqlite3.Connection, task_id: str) -> Task | None:
@@ -144,6 +153,11 @@ def candidates(connection: sqlite3.Connection, now: int, cooldown: int) -> list[
     """Return the tasks that may be started, best first; ``cooldown`` is the pause in seconds after "try later"."""
     rows = connection.execute(statements.CANDIDATES, {"now": now, "cooldown": cooldown})
     return [Task.model_validate(dict(row)) for row in rows]
+
+
+def open_triage_ids(connection: sqlite3.Connection) -> list[str]:
+    """Return the cards in triage that somebody put there, best first; not those that the loop breaker parked."""
+    return [row["id"] for row in connection.execute(_OPEN_TRIAGE)]
 
 
 def running_by_assignee(connection: sqlite3.Connection) -> dict[str, int]:

@@ -24,9 +24,13 @@ VALUES (:task_id, :run_id, :kind, :payload, :now)"""
 SELECT_CURRENT = f"SELECT * FROM tasks WHERE {_CURRENT}"
 SELECT_TASK = "SELECT * FROM tasks WHERE id = :task_id"
 SELECT_RUN = "SELECT * FROM task_runs WHERE id = :run_id"
+SELECT_HOLDER = """
+SELECT lane, host_id, boot_id, pid_namespace, worker_pid, worker_started FROM kp_runs
+WHERE run_id = :run_id AND task_id = :task_id"""
 
 # Tasks that a dispatcher may start now, best first (contract section 4: priority, then age). The processes of an
-# earlier run must be proven gone, and a run that ended with "try later" has its pause.
+# earlier run must be proven gone, and a run that ended with "try later" has its pause: until when its provider said,
+# else the cooldown.
 CANDIDATES = f"""
 SELECT * FROM tasks
 WHERE status IN ('ready', 'review') AND claim_lock IS NULL AND current_run_id IS NULL
@@ -35,10 +39,10 @@ WHERE status IN ('ready', 'review') AND claim_lock IS NULL AND current_run_id IS
         SELECT 1 FROM kp_runs
         WHERE kp_runs.task_id = tasks.id AND kp_runs.accepted_at IS NOT NULL AND kp_runs.ended_at IS NULL)
     AND NOT EXISTS (
-        SELECT 1 FROM task_runs
+        SELECT 1 FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
         WHERE task_runs.id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)
-            AND task_runs.outcome = 'rate_limited' AND task_runs.ended_at > :now - :cooldown
-            AND task_runs.ended_at <= :now)
+            AND task_runs.outcome = 'rate_limited' AND task_runs.ended_at <= :now
+            AND COALESCE(kp_runs.retry_at, task_runs.ended_at + :cooldown) > :now)
 ORDER BY priority DESC, created_at, id"""
 
 RUNNING_BY_ASSIGNEE = """
@@ -135,6 +139,12 @@ RETURNING id"""
 
 # The run was ended by its own worker, which may now say goodbye in peace.
 NOTE_FINAL_WORD = "UPDATE kp_runs SET final_word_at = :now WHERE run_id = :run_id AND task_id = :task_id"
+
+# What a run's worker reports about itself, and why its supervisor stops it: beside the run that is current.
+_KNOWN_RUN = "run_id = :run_id AND task_id = :task_id AND claim_lock = :lock AND ended_at IS NULL"
+NOTE_PROGRESS = f"UPDATE kp_runs SET progress_at = :at, repeated_calls = :repeated WHERE {_KNOWN_RUN}"
+NOTE_RETRY = f"UPDATE kp_runs SET retry_at = :retry_at WHERE {_KNOWN_RUN}"
+NOTE_STOP = f"UPDATE kp_runs SET stop_cause = :cause WHERE {_KNOWN_RUN}"
 
 RECORD_EXIT = """
 UPDATE kp_runs SET

@@ -25,6 +25,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.supervisor import output
 from hermes_kanban_plugin.supervisor.alarm import Alarm
 from hermes_kanban_plugin.supervisor.order import Order
+from hermes_kanban_plugin.supervisor.staleness import Limits, Pulse, is_stale
 from hermes_kanban_plugin.supervisor.sweep import end_leftovers
 from hermes_kanban_plugin.supervisor.verdicts import Cause, Decision, decide
 from hermes_kanban_plugin.supervisor.worker import Ending, Worker, fork
@@ -74,6 +75,8 @@ class Supervisor:
         self._expires = 0
         self._started = 0.0
         self._renewed = 0.0
+        self._pulse = Pulse(None, 0.0)
+        self._silence = 0.0
 
     def run(self) -> int:
         """Carry the order out; returns the exit status of the supervisor."""
@@ -104,6 +107,7 @@ class Supervisor:
             worker.dismiss()
             raise
         self._started = self._renewed = self.clock.monotonic()
+        self._pulse = Pulse(None, self._started)
         self._lease_ends = self._started + self.order.lease_seconds
         self._expires = now + self.order.lease_seconds
         return True
@@ -141,16 +145,20 @@ class Supervisor:
             return Cause.LEASE_LOST if now >= self._farewell_ends(now) else Cause.NONE
         if now >= self._lease_ends:
             return Cause.LEASE_LOST
-        return Cause.OVERDUE if limit is not None and now - self._started >= limit else Cause.NONE
+        if limit is not None and now - self._started >= limit:
+            return Cause.OVERDUE
+        limits = Limits(self.order.heartbeat_limit, self.order.stale_timeout)
+        return Cause.STALE if is_stale(self._pulse, limits, self._started, now) else Cause.NONE
 
     def _is_current(self) -> bool:
         """Ask the board whether the run still holds its task; a board that cannot be read gives no reason to stop."""
         try:
-            leases.current(self._reader, self.order.lease)
+            task = leases.current(self._reader, self.order.lease)
         except CallerMistake:
             return False
         except sqlite3.Error:
             return True
+        self._pulse = self._pulse.look(task["last_heartbeat_at"], self.clock.monotonic())
         return True
 
     def _farewell_ends(self, now: float) -> float:
@@ -178,11 +186,18 @@ class Supervisor:
 
     def _stop(self, worker: Worker, now: float) -> None:
         if self._stopped_at is None:
-            self._stopped_at = now
+            self._stopped_at, self._silence = now, self._pulse.silence(now)
+            self._announce()
             worker.signal_group(signal.SIGTERM)
             worker.signal_group(signal.SIGCONT)  # a stopped process must wake up to see the TERM
         elif now - self._stopped_at >= self.order.grace_seconds:
             worker.signal_group(signal.SIGKILL)
+
+    def _announce(self) -> None:
+        """Say on the board why the worker is stopped, so that it does not take the signal for an interruption."""
+        if self.cause in (Cause.OVERDUE, Cause.STALE):
+            with suppress(CallerMistake, sqlite3.Error):  # then it may; it is stopped in any case
+                leases.note_stop(self._writer, self.order.lease, self.cause)
 
     def _record(self, ending: Ending, problem: str | None) -> None:
         """Write how it ended; a run that already ended on the board (its worker spoke, or it lost it) keeps its end."""
@@ -197,7 +212,9 @@ class Supervisor:
         runtime = self.clock.monotonic() - self._started
         if self.order.completes and ending.exit_code == 0 and self.cause is Cause.INTERRUPTED:
             self.cause = Cause.NONE  # it was told to stop and finished its work all the same
-        return decide(ending, self.cause, completes=self.order.completes, runtime=runtime, limit=self.order.max_runtime)
+        limit, silence = self.order.max_runtime, self._silence
+        completes = self.order.completes
+        return decide(ending, self.cause, completes=completes, runtime=runtime, limit=limit, silence=silence)
 
     def _write(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending) -> None:
         """Write the end of the run and the end of its processes in one transaction."""
@@ -228,6 +245,13 @@ class Supervisor:
             payload |= {
                 "elapsed_seconds": int(self.clock.monotonic() - self._started),
                 "limit_seconds": self.order.max_runtime,
+            }
+        if self.cause is Cause.STALE:
+            payload |= {
+                "elapsed_seconds": int(self.clock.monotonic() - self._started),
+                "last_heartbeat_at": self._pulse.beat_at,
+                "heartbeat_age_seconds": int(self._silence),
+                "timeout_seconds": self.order.heartbeat_limit or self.order.stale_timeout,
             }
         return payload
 

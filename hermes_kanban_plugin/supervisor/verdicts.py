@@ -21,6 +21,7 @@ class Cause(StrEnum):
     NONE = "none"
     INTERRUPTED = "interrupted"
     OVERDUE = "overdue"
+    STALE = "stale"
     LEASE_LOST = "lease_lost"
 
 
@@ -33,7 +34,13 @@ class Decision(NamedTuple):
     error: str
 
 
-def decide(ending: Ending, cause: Cause, *, completes: bool, runtime: float, limit: int | None) -> Decision:
+# Whoever sends one of these to the worker alone means the same: a shutdown, not a fault of the task (W29).
+_INTERRUPTIONS = {signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP", signal.SIGINT: "SIGINT"}
+
+
+def decide(
+    ending: Ending, cause: Cause, *, completes: bool, runtime: float, limit: int | None, silence: float = 0.0
+) -> Decision:
     """Decide what the end of a worker that said nothing itself means.
 
     Args:
@@ -42,14 +49,19 @@ def decide(ending: Ending, cause: Cause, *, completes: bool, runtime: float, lim
         completes: whether exit status 0 means done (command lanes).
         runtime: how long it ran, seconds.
         limit: the attempt's limit, seconds, or None.
+        silence: for how long nothing was heard of it, seconds.
     """
-    if cause is Cause.INTERRUPTED or (cause is Cause.NONE and ending.exit_signal == signal.SIGTERM):
-        # Whoever sends SIGTERM to the worker alone means the same: a shutdown, not a fault of the task (W29).
+    if cause is Cause.INTERRUPTED:
         return Decision("release", "reclaimed", "reclaimed", "interrupted by SIGTERM")
+    if cause is Cause.NONE and ending.exit_signal in _INTERRUPTIONS:
+        how = f"interrupted by {_INTERRUPTIONS[signal.Signals(ending.exit_signal)]}"
+        return Decision("release", "reclaimed", "reclaimed", how)
     if cause is Cause.LEASE_LOST:
         return Decision("release", "reclaimed", "reclaimed", "stopped: the lease was lost or could not be renewed")
     if cause is Cause.OVERDUE:
         return Decision("fail", "timed_out", "timed_out", f"ran {runtime:.0f} s, longer than its limit of {limit} s")
+    if cause is Cause.STALE:
+        return Decision("release", "stale", "stale", f"stopped: no sign of life for {silence:.0f} s")
     if ending.exit_code == EXIT_TRY_LATER:
         return Decision("release", "rate_limited", "rate_limited", f"exit status {EXIT_TRY_LATER}: try again later")
     if ending.exit_code == 0:

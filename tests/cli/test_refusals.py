@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NEEDS_TASK = (("show",), ("runs",), ("events",), ("claim",), ("heartbeat",), ("complete",), ("block",), ("unblock",),
-              ("reclaim",))  # fmt: skip
+              ("reclaim",), ("stop",), ("edit", "--clear-claim"), ("edit", "--reset-failures"))  # fmt: skip
 
 
 @pytest.mark.parametrize("words", NEEDS_TASK)
@@ -32,7 +32,6 @@ def test_a_name_that_cannot_be_a_boards(command) -> None:
     ("words", "named"),
     [
         ((), "VERB"),
-        (("bogus",), "'bogus'"),
         (("list", "--bogus"), "--bogus"),
         (("list", "--js"), "--js"),  # no abbreviations: they change their meaning with the next version
         (("list", "--status", "bogus"), "'bogus'"),
@@ -43,6 +42,8 @@ def test_a_name_that_cannot_be_a_boards(command) -> None:
         (("create", "x", "--max-runtime", "²"), "²"),
         (("create", "x", "--workspace", "dir"), "workspace"),
         (("claim", "t_1", "--ttl", "0"), "at least 1"),
+        (("stop",), "task_id"),
+        (("setup", "--check", "--bogus"), "--bogus"),
         (("dispatch", "--max", "-1"), "--max"),
         (("block", "t_1", "x", "--kind", "bogus"), "'bogus'"),
     ],
@@ -105,7 +106,6 @@ def test_another_kind_of_database(command) -> None:
     [
         ("kanban: [", "not valid YAML"),
         ("plugins: {entries: {hermes-kanban: {leese_seconds: 1}}}", "did you mean 'lease_seconds'"),
-        ("kanban: {max_spawn: many}", "max_spawn"),
     ],
 )
 @pytest.mark.parametrize("words", [("dispatch",), ("dispatch", "--dry-run"), ("dispatcher",)])
@@ -113,6 +113,17 @@ def test_bad_settings(command, words: tuple[str, ...], text: str, named: str) ->
     command.add("x")
     (command.home / "config.yaml").write_text(text)
     command(*words).refused(2, "config.yaml", named)
+
+
+def test_a_bad_value_of_hermes_is_named_and_its_default_counts(command) -> None:
+    command.add("x")
+    (command.home / "config.yaml").write_text("kanban: {max_spawn: many}")
+    answer = command("dispatch", "--dry-run")
+    assert answer.status == 0
+    assert answer.err.count("\n") == 1
+    assert "config.yaml, section kanban" in answer.err
+    assert "max_spawn: 'many'" in answer.err
+    assert "max_spawn: 'many'" in command("status").out
 
 
 def test_a_path_that_the_system_refuses(command) -> None:

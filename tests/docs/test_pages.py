@@ -47,8 +47,8 @@ def test_the_newest_version_of_the_changelog_is_the_packages(docs: Any) -> None:
 
 
 def test_every_make_target_that_a_page_names_exists(docs: Any) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (docs.root / "Makefile").read_text(), re.MULTILINE))
-    calls = re.compile(r"(?:^|`)make ([a-z]+)", re.MULTILINE)
+    targets = set(re.findall(r"^([a-z-]+):", (docs.root / "Makefile").read_text(), re.MULTILINE))
+    calls = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
     named = {name for page in docs.pages() for name in calls.findall(page.text)}
     assert {"demo", "test", "check", "help"} <= named
     assert named <= targets

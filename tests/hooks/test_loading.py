@@ -54,13 +54,17 @@ print(json.dumps({"names": runtime.manager.names(), "failures": failures, "told"
 """
 IN_THE_HOST = """
 import json, sys
-from hermes_kanban_plugin import registration
-registration._import_host_tools = lambda: None
+from types import ModuleType, SimpleNamespace
+from hermes_kanban_plugin.host import agent_tools
+entry = SimpleNamespace(schema={}, check_fn=None, description="", emoji="")
+host_tools = ModuleType("tools.kanban_tools")
+host_tools.registry = SimpleNamespace(get_entry=lambda name: entry)
 class Context:
     tools = []
     def register_tool(self, **given):
         self.tools.append(given["name"])
-registration.register(Context())
+sys.modules["tools.kanban_tools"] = host_tools
+agent_tools.install(Context())
 print(json.dumps({"tools": Context.tools, "told": getattr(sys.modules.get("weather_plugin"), "told", None)}))
 """
 Run = Callable[..., dict[str, Any]]

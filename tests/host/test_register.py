@@ -17,7 +17,17 @@ pytestmark = [pytest.mark.host, pytest.mark.xdist_group("register")]
 
 OURS = ["kanban_block", "kanban_complete", "kanban_heartbeat"]
 LOAD = """
-import logging, threading
+import importlib, logging, sys, threading
+from hermes_kanban_plugin.imports import after_import
+loaded = []
+def watch(registration):
+    register = registration.register
+    def watched(ctx):
+        before = set(sys.modules)
+        register(ctx)
+        loaded.append(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    registration.register = watched
+after_import("hermes_kanban_plugin.registration", "watch", watch)
 warnings = []
 class Warnings(logging.Handler):
     def emit(self, record):
@@ -33,6 +43,7 @@ def load(force):
     return plugin
 
 def owners():
+    importlib.import_module("tools.kanban_tools")  # as the host does when it puts an agent's tools together
     from tools.registry import registry
     names = registry.get_tool_names_for_toolset("kanban")
     entries = {name: registry.get_entry(name) for name in names}
@@ -43,9 +54,13 @@ def owners():
     return {name: [home(entry.handler), entry.toolset, bool(entry.check_fn())] for name, entry in entries.items()}
 
 def facts(force):
+    early = "tools.kanban_tools" in sys.modules
     plugin = load(force)
-    return {"error": plugin["error"], "enabled": plugin["enabled"], "owners": owners(), "hooks": sum(
-        len(callbacks) for callbacks in get_plugin_manager()._hooks.values()
+    early = not early and "tools.kanban_tools" in sys.modules
+    return {"early": early, "error": plugin["error"], "enabled": plugin["enabled"], "owners": owners(), "hooks": sum(
+        len(callbacks)
+        for registry in (get_plugin_manager()._hooks, get_plugin_manager()._middleware)
+        for callbacks in registry.values()
     ), "threads": threading.active_count() - threads}
 """
 
@@ -76,6 +91,14 @@ def test_with_leave_our_tools_replace_the_hosts(worker: Actor) -> None:
     assert len(seen["owners"]) > len(OURS), "the host's other kanban tools are still there"
     assert {tuple(seen["owners"][name][1:]) for name in OURS} == {("kanban", True)}
     assert worker.ask("[warning for warning in warnings if 'kanban' in warning]") == []
+
+
+def test_registering_loads_no_tool_of_the_host_and_none_of_our_dependencies(house: House) -> None:
+    chat = start(house, tool_override=True)
+    assert chat.ask("facts(False)")["early"] is False
+    (loaded,) = chat.ask("loaded")
+    assert "hermes_kanban_plugin" in loaded
+    assert not {"pydantic", "pluggy", "sqlite_utils", "ruamel", "psutil", "rich", "tools", "agent"} & set(loaded)
 
 
 def test_registering_again_changes_nothing(worker: Actor) -> None:
@@ -114,7 +137,7 @@ def test_host_calls_our_tools(house: House) -> None:
     }
     worker = start(house, tool_override=True)
     worker.ask("load(False)")
-    worker.ask("import json; from tools.registry import registry")
+    worker.ask("import json; import tools.kanban_tools; from tools.registry import registry")
 
     def use(name: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = worker.ask(f"json.loads(registry.dispatch({name!r}, {arguments!r}))")

@@ -170,6 +170,7 @@ WRITES: dict[str, Callable[..., object]] = {
     "fail": lambda desk, lease: outcomes.fail(desk.writer, lease, Failure("crashed", "x", "crashed", {}), desk.now),
     "release": lambda desk, lease: outcomes.release(desk.writer, lease, "reclaimed", "stop", {}, desk.now),
     "current": lambda desk, lease: leases.current(desk.writer, lease),
+    "note a stop": lambda desk, lease: leases.note_stop(desk.writer, lease, "stale"),
 }
 
 

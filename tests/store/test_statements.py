@@ -12,6 +12,7 @@ import pytest
 from hermes_kanban_plugin.store import (
     cleanups,
     dispatchers,
+    edits,
     journal,
     leases,
     moves,
@@ -21,7 +22,7 @@ from hermes_kanban_plugin.store import (
     statements,
 )
 
-MODULES = (statements, cleanups, dispatchers, journal, leases, moves, orphans, outcomes, promotion)
+MODULES = (statements, cleanups, dispatchers, edits, journal, leases, moves, orphans, outcomes, promotion)
 SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|CREATE|ALTER|DROP|PRAGMA|BEGIN)\b[^a-z]")
 
 # Words that SQLite understands and PostgreSQL does not (or not in the same sense).

@@ -22,25 +22,33 @@ MAX_LINES = 350
 # From the bottom up. A module may import from lower rows, and from its own row as long as no circle arises. A star
 # stands for the modules of a folder that are not named.
 LAYERS = (
-    ("errors", "clock", "testpoints", "imports", "roles"),
+    ("errors", "clock", "testpoints", "imports", "roles", "boot"),
+    ("causes", "breaker", "outages", "handoff"),
     ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
     ("worker_logs", "store", "store.statements", "store.transaction", "store.connection", "store.journal"),
+    ("store.outages", "store.failures", "store.failure_tables", "store.flags"),
     ("store.schema", "store.leases", "store.promotion", "store.outcomes", "store.orphans", "store.moves"),
     ("store.*", "wake", "processes"),
     ("models",),
     ("store.queries", "workspaces", "artifacts", "manager"),
-    ("board", "host", "host.*", "supervisor", "supervisor.*", "service"),
-    ("dispatch", "dispatch.*"),
-    ("lanes", "runtime"),
+    ("board", "host", "host.*", "supervisor", "supervisor.*", "service", "gateway", "gateway.*"),
+    ("dispatch", "dispatch.*", "lanes"),
+    ("runtime",),
     ("toolkit", "testing"),
-    ("gateway", "gateway.*", "worker", "worker.*", "installation", "installation.*"),
+    ("worker", "worker.*", "maintenance", "maintenance.*"),
+    ("diagnosis", "diagnosis.*"),
+    ("installation", "installation.*"),
+    ("host.agent_tools", "host.kanban_fence", "host.worker_bridge"),
     ("registration", "cli.output"),
     ("cli", "cli.*", "tools.*", "hooks.*"),
     ("demo", "demo.*"),
 )
 BOTTOM = ("errors", "clock")
-PURE = ("roles", "dispatch.reaper", "dispatch.admission", "dispatch.ownership", "rules", "supervisor.verdicts",
-        "worker_environment")  # fmt: skip
+PURE = ("roles", "worker.activity", "dispatch.reaper", "dispatch.admission", "dispatch.ownership", "rules", "supervisor.verdicts",
+        "worker_environment", "causes", "breaker", "outages", "handoff", "diagnosis.answer", "diagnosis.facts",
+        "diagnosis.finding", "diagnosis.wording", "diagnosis.endings", "diagnosis.dependencies", "diagnosis.failures",
+        "diagnosis.gates", "diagnosis.ground", "diagnosis.readiness", "diagnosis.rulebook", "diagnosis.runs",
+        "diagnosis.waiting", "diagnosis.why")  # fmt: skip
 IMPURE = {
     "os", "io", "time", "datetime", "sqlite3", "subprocess", "socket", "shutil", "random", "logging", "psutil"
 }  # fmt: skip
@@ -49,6 +57,9 @@ HOST_TOPS = {"hermes_cli", "hermes_constants", "gateway", "agent", "cron", "prov
 # Files that are opened by ``open``: never a board, because closing its descriptor drops SQLite's locks (contract W1).
 MAY_OPEN = {
     "artifacts": "files that a worker delivers, and their copies",
+    "installation.files": "config.yaml, the start-up file, RECORD, the journal of setup",
+    "host.skills": "the heads of SKILL.md files",
+    "host.board_file": "boards and their copies; a descriptor of a board is never closed",
     "identity": "process table and machine id",
     "locks": "lock files of their own",
     "testpoints": "flag files of tests",
@@ -57,6 +68,8 @@ MAY_OPEN = {
     "supervisor.sweep": "process table",
     "supervisor.launcher": "worker log",
     "cli.main": "null device",
+    "hooks.auto_decompose": "logs of decompositions",
+    "maintenance.packing": "attachments, and their copies",
     "demo.jobs": "the demo's own archives and reports",
     "demo.graph": "the demo's own config.yaml",
     "demo.service": "the demo's own dispatcher log",
@@ -65,9 +78,14 @@ MAY_OPEN = {
 # What reads or writes a whole file without the word open.
 MAY_READ_TEXT = {
     "artifacts": "files that a worker delivers, and their copies",
+    "host.file_check": "the host's source",
+    "host.kanban_words": "config.yaml",
+    "host.skills": "the list of bundled skills",
+    "installation.files": "config.yaml, the start-up file, RECORD, the journal of setup",
     "locations": "pointer file and board.json",
     "service": "unit files of the service manager",
     "settings": "config.yaml",
+    "maintenance.restoring": "board.json",
     "demo.graph": "the demo's own files",
     "demo.jobs": "the demo's own files",
     "demo.show": "the demo's own files",

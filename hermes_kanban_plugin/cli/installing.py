@@ -1,0 +1,94 @@
+"""Verbs that put the plugin into Hermes, take it out again, and look whether it is in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.errors import InvalidArgument
+from hermes_kanban_plugin.installation import plan, start_file
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hermes_kanban_plugin.diagnosis.finding import Finding
+    from hermes_kanban_plugin.installation.plan import Change, Plan
+
+NEXT_AFTER_SETUP = "next: hermes gateway restart, then: hermes-kanban status"
+NEXT_AFTER_UNDO = "next: hermes gateway restart; then the package may go: pip uninstall hermes-kanban-plugin"
+
+
+def setup(args: argparse.Namespace) -> int:
+    """Enable the plugin in Hermes, or take that back; with ``--check`` the exit status is 1 if something is missing."""
+    if args.check and args.undo:
+        raise InvalidArgument("--check looks for what setup would do; to see what --undo would do: --undo --dry-run")
+    make = plan.for_undo if args.undo else plan.for_setup
+    made = make(locations.hermes_root(), args.profile, start_file.find())
+    looks_only = args.check or args.dry_run
+    tell = _Teller() if not args.json else (lambda _: None)
+    if not looks_only:
+        plan.carry_out(made, tell)
+    elif made.changes and not args.json:
+        output.print_line("missing:" if args.check else "would be done:")
+        for change in made.changes:
+            tell(change)
+    if args.json:
+        output.print_json(_as_json(made, done=not looks_only))
+    else:
+        _print_end(made, undo=args.undo, looks_only=looks_only)
+    return 1 if args.check and made.changes else 0
+
+
+class _Teller:
+    """Prints changes as they come: what is done once, and below it the files that it is done to."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, change: Change) -> None:
+        if change.what != self._last:
+            output.print_line(change.what)
+            self._last = change.what
+        output.print_line(f"  {change.path}")
+
+
+def _print_end(made: Plan, *, undo: bool, looks_only: bool) -> None:
+    for note in made.notes:
+        output.print_line("note:", note)
+    if not made.changes:
+        output.print_line("nothing to take back" if undo else "nothing is missing")
+    elif not looks_only:
+        output.print_line(NEXT_AFTER_UNDO if undo else NEXT_AFTER_SETUP)
+
+
+def _as_json(made: Plan, *, done: bool) -> dict[str, Any]:
+    changes = [{"path": str(change.path), "what": change.what, "done": done} for change in made.changes]
+    return {"changes": changes, "notes": made.notes, "complete": done or not made.changes}
+
+
+# --- doctor --------------------------------------------------------------------------------------------------------
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Say what is wrong with the installation and how to mend it; the exit status is 1 if something is."""
+    from hermes_kanban_plugin.installation import checks
+
+    if args.fix:
+        made = plan.for_setup(locations.hermes_root(), None, start_file.find())
+        plan.carry_out(made, (lambda _: None) if args.json else _Teller())
+    found = checks.run(args.board)
+    if args.json:
+        output.print_json({"findings": [one.model_dump(mode="json") for one in found]})
+    else:
+        _print_findings(found)
+    return 1 if any(checks.is_problem(one) for one in found) else 0
+
+
+def _print_findings(found: list[Finding]) -> None:
+    for one in found:
+        output.print_line(f"{one.level.value:<9}{one.sentence}")
+        if one.fix:
+            output.print_line(f"         {one.fix}")
+    if not found:
+        output.print_line("nothing is wrong")

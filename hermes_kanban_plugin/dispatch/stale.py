@@ -1,0 +1,75 @@
+"""Taking back, at once and for a person, every task whose run is proven gone: the rescue of a tick and nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin import locations, locks
+from hermes_kanban_plugin.dispatch import reaper
+from hermes_kanban_plugin.dispatch.context import Phase, TickContext
+from hermes_kanban_plugin.dispatch.reaper import Deed
+from hermes_kanban_plugin.dispatch.tick import run_phases
+from hermes_kanban_plugin.errors import BoardBusy
+from hermes_kanban_plugin.models import Rescued
+from hermes_kanban_plugin.store.connection import translating
+
+if TYPE_CHECKING:
+    from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.runtime import Runtime
+
+_PHASES = (Phase.REAP, Phase.VERIFY, Phase.RESCUE)
+# A tick of somebody else takes a moment; a host's tick that stops stubborn workers takes seconds.
+WAIT_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+class Sweep(NamedTuple):
+    """What was taken back or repaired, and which runs are in doubt: those need a second look later."""
+
+    taken: list[Rescued]
+    doubtful: list[Rescued]
+
+
+def take_back(board: Board, runtime: Runtime, actor: str, *, dry_run: bool = False) -> Sweep:
+    """Take back what a sweep would take back now, and name the person in the history.
+
+    Args:
+        board: the board.
+        runtime: the calling process.
+        actor: for whom it is done.
+        dry_run: do it on a copy in memory, stop nothing, and only say what would happen.
+
+    Raises:
+        BoardBusy: somebody else ticks the board all the time.
+        BoardUnusable: the board cannot be read or written.
+    """
+    if dry_run:
+        copy = board.rehearsal()
+        try:
+            return _sweep(TickContext(runtime, copy, dry_run=True, actor=actor))
+        finally:
+            copy.close()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with locks.trying(locations.tick_lock(board.location.database)) as alone:
+            if alone:
+                with translating(board.path):
+                    return _sweep(TickContext(runtime, board, actor=actor))
+        if time.monotonic() > deadline:
+            raise BoardBusy(board.slug, int(WAIT_SECONDS))
+        time.sleep(POLL_SECONDS)
+
+
+def _sweep(context: TickContext) -> Sweep:
+    report = run_phases(context, _PHASES)
+    taken = [*report.rescued, *report.repaired]
+    known = {one.task_id for one in taken}
+    doubtful = []
+    for orphan in context.orphans:
+        action = reaper.decide(orphan, context.now)
+        if action.deed is not Deed.KEEP and orphan.run.task_id not in known:
+            doubtful.append(
+                Rescued(task_id=orphan.run.task_id, run_id=orphan.run.run_id, outcome="doubtful", reason=action.reason)
+            )
+    return Sweep(taken, doubtful)

@@ -1,0 +1,63 @@
+"""The homes of a Hermes installation: the root, and one per profile. Each has a ``config.yaml`` of its own.
+
+Rule source: contract section 7 (a worker loads the plugins of its profile's home) and the host's names for profiles.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT_PROFILE = "default"
+CONFIG = "config.yaml"
+_PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SYSTEM_FOLDER = Path("/etc/hermes")
+
+
+class Home(NamedTuple):
+    """One home: the profile's name and its folder."""
+
+    profile: str
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """Its settings file."""
+        return self.folder / CONFIG
+
+
+def find(root: Path, only: Sequence[str] | None = None) -> list[Home]:
+    """Return the root home and those of all profiles, or only some of them.
+
+    Args:
+        root: the root home.
+        only: names of profiles; ``default`` is the root home.
+
+    Raises:
+        InvalidArgument: there is no such profile.
+    """
+    folder = root / "profiles"
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    profiles = [one for one in entries if one.is_dir() and one.name != ROOT_PROFILE and _PROFILE.fullmatch(one.name)]
+    homes = [Home(ROOT_PROFILE, root), *(Home(one.name, one) for one in profiles)]
+    if not only:
+        return homes
+    known = {home.profile: home for home in homes}
+    missing = [name for name in only if name not in known]
+    if missing:
+        raise InvalidArgument(f"there is no profile {missing[0]!r} in {root}; there are: {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(only)]
+
+
+def managed_config() -> Path | None:
+    """Return the settings file of this machine's administrator, which wins over those of all homes, if there is one."""
+    wish = os.environ.get("HERMES_MANAGED_DIR", "").strip()
+    path = (Path(wish) if wish else _SYSTEM_FOLDER) / CONFIG
+    return path if path.is_file() else None

@@ -1,0 +1,286 @@
+"""What setup would change, what undoing it would change, and doing either: all is planned before the first write."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.errors import SetupRefused
+from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file
+from hermes_kanban_plugin.installation.journal import Journal
+from hermes_kanban_plugin.settings import PLUGIN_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from hermes_kanban_plugin.installation.enabling import Traces
+    from hermes_kanban_plugin.installation.files import Snapshot
+    from hermes_kanban_plugin.installation.homes import Home
+    from hermes_kanban_plugin.installation.start_file import Environment
+
+
+class Change(NamedTuple):
+    """One thing to do: bytes for a file, or a link to a folder (``link``); None for either means that it goes away."""
+
+    path: Path
+    what: str
+    seen: Snapshot | None = None
+    content: bytes | None = None
+    link: Path | None = None
+
+
+class Plan(NamedTuple):
+    """Changes in their order, what else is to be said, and the journal as it is when they are done (None: no file)."""
+
+    changes: list[Change]
+    notes: list[str]
+    journal_before: Snapshot
+    journal_after: Journal | None
+
+
+@contextmanager
+def _planning() -> Iterator[None]:
+    try:
+        yield
+    except SetupRefused as problem:
+        raise SetupRefused(f"{problem}. Nothing was changed anywhere") from problem
+
+
+def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) -> Plan:
+    """Return what is missing for Hermes to load us, in the root home and in every profile.
+
+    Args:
+        root: the root home of Hermes.
+        only: profiles, or None for all.
+        environment: the Python environment that runs Hermes.
+
+    Raises:
+        InvalidArgument: there is no such profile.
+        SetupRefused: a file is not valid, or cannot be edited or written; the message names it.
+    """
+    with _planning():
+        seen_journal = files.look(journal.path_in(root))
+        known = journal.load(seen_journal) or Journal()
+        entries = dict(known.entries)
+        changes: list[Change] = []
+        done: set[Path] = set()
+        for home in homes.find(root, only):
+            change, seen = _enable(home)
+            if change is not None and seen.target not in done:  # homes may share one file
+                done.add(seen.target)
+                changes.append(change)
+                key = str(home.config)
+                entries[key] = journal.note(entries.get(key), seen, change.content or b"")
+            if environment.clone is not None:
+                changes += _link(home, environment.clone)
+        links = {str(change.path): str(change.link) for change in changes if change.link is not None}
+        words, notes = _add_words(environment)
+        after = Journal(entries, {**known.links, **links})
+        return Plan([*changes, *words], [*notes, *_managed_notes()], seen_journal, after)
+
+
+def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -> Plan:
+    """Return what takes back all that setup did, or what it did in some profiles.
+
+    A file that is still what setup wrote gets its earlier bytes back; from any other one only our parts are taken.
+
+    Raises:
+        InvalidArgument, SetupRefused: as :func:`for_setup`.
+    """
+    with _planning():
+        seen_journal = files.look(journal.path_in(root))
+        known = journal.load(seen_journal)
+        entries, links = (dict(known.entries), dict(known.links)) if known is not None else ({}, {})
+        # Without a journal there is one other sign that setup was here.
+        lost = known is None and start_file.is_ours(start_file.look_at(environment))
+        changes: list[Change] = []
+        notes: list[str] = []
+        for home in homes.find(root, only):
+            entry = entries.pop(str(home.config), None)
+            if entry is not None or lost:
+                change = _disable(home, entry)
+                changes += [change] if change is not None else []
+            elif _is_enabled_by_hand(home):
+                notes.append(f"{home.config} enables it, and not through setup: hermes plugins disable {PLUGIN_ID}")
+            changes += _unlink(home, links.pop(str(_plugin_folder(home)), None))
+        if only:
+            return Plan(changes, notes, seen_journal, Journal(entries, links))
+        return Plan([*changes, *_remove_words(environment)], notes, seen_journal, None)
+
+
+def carry_out(plan: Plan, tell: Callable[[Change], None]) -> None:
+    """Do what is planned, in order; the journal is written first, and again at the end when less is left in it.
+
+    Args:
+        plan: made a moment ago; a file that changed since is left alone.
+        tell: is told each change that is done.
+
+    Raises:
+        SetupRefused: a file changed meanwhile or cannot be written. What was done before it is done.
+    """
+    before = plan.journal_before
+    if plan.journal_after is not None and plan.changes:
+        files.replace(before, journal.dump(plan.journal_after))
+    for change in plan.changes:
+        _do(change)
+        tell(change)
+    if plan.journal_after is None and before.content is not None:
+        files.replace(before, None)
+
+
+def _do(change: Change) -> None:
+    if change.seen is not None:
+        files.replace(change.seen, change.content)
+        return
+    try:
+        if change.link is None:
+            change.path.unlink()
+        else:
+            change.path.parent.mkdir(parents=True, exist_ok=True)
+            change.path.symlink_to(change.link, target_is_directory=True)
+    except OSError as problem:
+        raise SetupRefused(f"{change.path}: {problem.strerror}; what is listed above is done") from problem
+
+
+# --- a home --------------------------------------------------------------------------------------------------------
+
+
+def _enable(home: Home) -> tuple[Change | None, Snapshot]:
+    seen = files.look(home.config)
+    traces = _traces(seen)
+    if traces.complete:
+        return None, seen
+    words = []
+    if not traces.enabled:
+        words.append(f"enable {PLUGIN_ID}")
+    if traces.disabled:
+        words.append("take it from the disabled ones")
+    if not traces.allows_override:
+        words.append("allow it to replace tools")
+    files.refuse_unwritable(seen)
+    return Change(home.config, ", ".join(words), seen, _edited(seen, traces.wished())), seen
+
+
+def _disable(home: Home, entry: journal.Entry | None) -> Change | None:
+    seen = files.look(home.config)
+    if seen.content is None:
+        return None
+    if entry is not None and entry.exact and files.digest(seen.content) == entry.after:
+        before = None if entry.before is None else entry.before.encode()
+        what = "remove it, setup made it" if before is None else "as it was before setup, byte for byte"
+        files.refuse_unwritable(seen)
+        return Change(home.config, what, seen, before)
+    traces = _traces(seen)
+    wish = traces._replace(enabled=False, override=None) if entry is None else entry.undone(traces)
+    if wish == traces:
+        return None
+    files.refuse_unwritable(seen)
+    made = entry.made if entry is not None else (enabling.ENTRY, enabling.ENTRY[:-1])
+    content = _edited(seen, wish, made)
+    gone = entry is not None and entry.before is None and not content.strip()
+    return Change(home.config, f"disable {PLUGIN_ID}, keep the rest", seen, None if gone else content)
+
+
+def _is_enabled_by_hand(home: Home) -> bool:
+    try:
+        return enabling.read(files.look(home.config).text).enabled
+    except SetupRefused:
+        return False  # a file that nobody can read enables nothing, and is none of our business here
+
+
+def _traces(seen: Snapshot) -> Traces:
+    try:
+        return enabling.read(seen.text)
+    except SetupRefused as problem:
+        raise _named(seen, problem) from problem
+
+
+def _edited(seen: Snapshot, wish: Traces, made: Sequence[tuple[str, ...]] = ()) -> bytes:
+    try:
+        return enabling.reach(seen.text, wish, made).encode()
+    except SetupRefused as problem:
+        raise _named(seen, problem) from problem
+
+
+def _named(seen: Snapshot, problem: SetupRefused) -> SetupRefused:
+    text = str(problem)
+    return SetupRefused(text if str(seen.path) in text else f"{seen.path}: {text}")
+
+
+# --- a directory install -------------------------------------------------------------------------------------------
+
+
+def _plugin_folder(home: Home) -> Path:
+    return home.folder / "plugins" / PLUGIN_ID
+
+
+def _link(home: Home, clone: Path) -> list[Change]:
+    """Make the folder of a directory install known to a home: a plugin folder counts for its own home only."""
+    place = _plugin_folder(home)
+    if place.is_symlink() or place.exists():
+        return []
+    return [Change(place, f"link to {clone}", link=clone)]
+
+
+def _unlink(home: Home, target: str | None) -> list[Change]:
+    """Remove a link that setup made, unless it is another one by now."""
+    place = _plugin_folder(home)
+    if target is None or not place.is_symlink() or os.readlink(place) != target:
+        return []
+    return [Change(place, "remove the link to the plugin's folder")]
+
+
+# --- the shell words -----------------------------------------------------------------------------------------------
+
+
+def _add_words(environment: Environment) -> tuple[list[Change], list[str]]:
+    if not start_file.runs_the_host():
+        return [], ["this Python does not run Hermes, so `hermes kanban` gets no words of ours; hermes-kanban has them"]
+    seen, wanted = start_file.look_at(environment), start_file.line_for(environment).encode()
+    changes = []
+    try:
+        if seen.content != wanted:
+            files.refuse_unwritable(seen)
+            changes.append(Change(seen.path, "add our words to hermes kanban", seen, wanted))
+        if environment.record is not None:
+            record = files.look(environment.record)
+            named = start_file.with_record(record.content or b"", wanted)
+            if record.content is not None and named != record.content:
+                files.refuse_unwritable(record)
+                changes.append(Change(record.path, "have pip remove that file too", record, named))
+    except SetupRefused as problem:
+        return [], [f"`hermes kanban` gets no words of ours: {problem}; hermes-kanban has them"]
+    return changes, []
+
+
+def _remove_words(environment: Environment) -> list[Change]:
+    changes = []
+    seen = start_file.look_at(environment)
+    if start_file.is_ours(seen):
+        files.refuse_unwritable(seen)
+        changes.append(Change(seen.path, "take our words from hermes kanban", seen, None))
+    if environment.record is not None:
+        record = files.look(environment.record)
+        rest = start_file.without_record(record.content or b"")
+        if record.content is not None and rest != record.content:
+            files.refuse_unwritable(record)
+            changes.append(Change(record.path, "as pip wrote it", record, rest))
+    return changes
+
+
+def _managed_notes() -> list[str]:
+    path = homes.managed_config()
+    if path is None:
+        return []
+    seen = files.look(path)
+    try:
+        document = enabling.read(seen.text)
+    except SetupRefused:
+        return [f"{path} belongs to the administrator and wins over these files; it cannot be read"]
+    if document.enabled and not document.disabled:
+        return [f"{path} belongs to the administrator and enables the plugin everywhere"]
+    if enabling.decides(seen.text):
+        return [f"{path} belongs to the administrator, wins over these files and does not enable the plugin"]
+    return []

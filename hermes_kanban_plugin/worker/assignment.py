@@ -1,0 +1,192 @@
+"""What this worker was started for, and the few writes it makes in its own name; each is fenced by run and lock.
+
+Loads the standard library only, in every worker. A board that we never wrote to (the host's own dispatcher started
+this worker) is prepared by the first write.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.dispatch.ownership import caller_of
+from hermes_kanban_plugin.store import leases, outcomes, statements
+from hermes_kanban_plugin.store.connection import columns_of, open_reader, open_writer
+from hermes_kanban_plugin.store.transaction import immediate
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+
+    from hermes_kanban_plugin.store.leases import Lease
+
+# The host's own lease, for workers that no supervisor of ours keeps (contract section 3, claim).
+HOST_LEASE_SECONDS = 900
+# The newest column of ours that is written here.
+_NEWEST_COLUMN = "stop_cause"
+
+
+class Progress(NamedTuple):
+    """When the worker last did something new, epoch seconds, and how often it has repeated itself since."""
+
+    at: int
+    repeated_calls: int
+
+
+class Assignment(NamedTuple):
+    """One worker's lease, and the file of the board it is on."""
+
+    lease: Lease
+    database: str
+
+
+def read(environment: Mapping[str, str], pid: int) -> Assignment:
+    """Return what a worker's environment says that it was started for.
+
+    Raises:
+        MalformedEnvironment: it does not say which run it is.
+        InvalidArgument: it names a board that cannot be one.
+    """
+    return Assignment(caller_of(environment, pid).lease, str(locations.locate().database))
+
+
+def check(assignment: Assignment) -> None:
+    """Do nothing if the run holds its task now.
+
+    Raises:
+        Superseded: it does not.
+        UnknownTask: the task is gone.
+        BoardUnusable: the board is missing, damaged or locked.
+        sqlite3.Error: the board cannot be read.
+    """
+    reader = open_reader(assignment.database)
+    try:
+        leases.current(reader, assignment.lease)
+    finally:
+        reader.close()
+
+
+@contextmanager
+def writing(assignment: Assignment, busy_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    """Open the board for one change; the writer is closed before the reader (see store/connection.py).
+
+    Args:
+        assignment: whose board.
+        busy_seconds: how long to wait for another writer; None means as long as everybody does.
+    """
+    reader = open_reader(assignment.database)
+    try:
+        writer = open_writer(assignment.database)
+        try:
+            if busy_seconds is not None:
+                writer.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")
+            _prepare(writer)
+            yield writer
+        finally:
+            writer.close()
+    finally:
+        reader.close()
+
+
+def _prepare(writer: sqlite3.Connection) -> None:
+    if _NEWEST_COLUMN in columns_of(writer, "kp_runs"):
+        return
+    from hermes_kanban_plugin.store import migrations  # late: only a board of the plain host has to be prepared
+
+    with immediate(writer):
+        migrations.apply(writer)
+
+
+def beat(assignment: Assignment, progress: Progress, now: int, *, alive: bool, busy_seconds: float) -> None:
+    """Write the worker's progress, and if it is alive the sign of life, in one transaction.
+
+    A supervisor renews its lease itself; without one of ours the host's lease is extended.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+        sqlite3.Error: the board could not be written.
+    """
+    lease = assignment.lease
+    with writing(assignment, busy_seconds) as writer, immediate(writer):
+        if alive:
+            leases.heartbeat(writer, lease, now if _is_supervised(writer, lease) else _host_lease_ends(now), now)
+        else:
+            leases.current(writer, lease)
+        leases.note_progress(writer, lease, progress.at, progress.repeated_calls)
+
+
+def release_interrupted(assignment: Assignment, how: str, now: int) -> bool:
+    """Give the task back because the worker was told to end; says whether that was for it to say.
+
+    It is not when its supervisor, or the host's dispatcher, stops it for having taken too long: they say so themselves,
+    and count it.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+        sqlite3.Error: the board could not be written.
+    """
+    lease = assignment.lease
+    with writing(assignment) as writer, immediate(writer):
+        leases.current(writer, lease)
+        supervised = _is_supervised(writer, lease)
+        if outcomes.stop_cause(writer, lease) or (not supervised and _is_overdue(writer, lease, now)):
+            return False
+        outcomes.release(writer, lease, "reclaimed", f"interrupted by {how}", {"claimer": lease.lock}, now)
+        return True
+
+
+def release_limited(assignment: Assignment, error: str, retry_at: int | None, now: int) -> None:
+    """Give the task back until its provider serves again, as exit status 75 does.
+
+    Args:
+        assignment: of this worker.
+        error: what the provider said.
+        retry_at: when it may be asked again, epoch seconds, or None when it did not say.
+        now: epoch seconds.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+        sqlite3.Error: the board could not be written.
+    """
+    lease = assignment.lease
+    payload: dict[str, object] = {"claimer": lease.lock} | ({"retry_at": retry_at} if retry_at else {})
+    with writing(assignment) as writer, immediate(writer):
+        outcomes.release(writer, lease, "rate_limited", error, payload, now)
+        outcomes.note_retry(writer, lease, retry_at)
+        writer.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})  # it may say goodbye in peace
+
+
+def fail_budget(assignment: Assignment, error: str, payload: Mapping[str, object], limit: int, now: int) -> bool:
+    """Book a used-up iteration budget as a counted failure of this run; says whether the task is given up.
+
+    It is the worker's own final word: it may say goodbye.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+        sqlite3.Error: the board could not be written.
+    """
+    lease = assignment.lease
+    with writing(assignment) as writer, immediate(writer):
+        failure = outcomes.Failure("timed_out", error, "timed_out", {**payload, "error": error}, limit)
+        status = outcomes.fail(writer, lease, failure, now)
+        writer.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
+        return status == "blocked"
+
+
+def _is_supervised(connection: sqlite3.Connection, lease: Lease) -> bool:
+    query = "SELECT 1 FROM kp_runs WHERE run_id = :run_id AND task_id = :task_id AND accepted_at IS NOT NULL"
+    return connection.execute(query, lease._asdict()).fetchone() is not None
+
+
+def _is_overdue(connection: sqlite3.Connection, lease: Lease, now: int) -> bool:
+    row = connection.execute(statements.SELECT_RUN, lease._asdict()).fetchone()
+    limit = row["max_runtime_seconds"] if row is not None else None
+    return bool(limit) and now - row["started_at"] >= limit
+
+
+def _host_lease_ends(now: int) -> int:
+    import os
+
+    wish = os.environ.get("HERMES_KANBAN_CLAIM_TTL_SECONDS", "").strip()
+    return now + (int(wish) if wish.isdecimal() and int(wish) > 0 else HOST_LEASE_SECONDS)

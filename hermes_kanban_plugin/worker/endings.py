@@ -1,0 +1,97 @@
+"""How a worker's run ends without the model saying so: its provider refuses, or its iteration budget is used up."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin import rules
+from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
+from hermes_kanban_plugin.worker import assignment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hermes_kanban_plugin.worker.assignment import Assignment
+    from hermes_kanban_plugin.worker.quota import Refusal
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """What this worker knows about its own end."""
+
+    def __init__(self, mine: Assignment, clock: Clock | None = None) -> None:
+        self._assignment = mine
+        self._clock = clock or Clock()
+        self._refusal: Refusal | None = None
+        # The host tells both in the thread of the request that failed.
+        self._told = threading.local()
+
+    @property
+    def run_id(self) -> int:
+        """The run that this process works for."""
+        return self._assignment.lease.run_id
+
+    def is_mine(self, task_id: str) -> bool:
+        """Say whether this process was started for a task."""
+        return task_id == self._assignment.lease.task_id
+
+    def reset_told(self, reset: Any) -> None:
+        """Take note of when the provider serves again, in any form, before its refusal is told."""
+        self._told.reset = reset
+
+    def provider_refused(self, status_code: Any, reason: Any, message: str) -> None:
+        """Take note of a failed request; only one for a limit or for credit means anything here."""
+        from hermes_kanban_plugin import redaction  # late, both: few workers are ever refused
+        from hermes_kanban_plugin.worker import quota
+
+        reset, self._told.reset = getattr(self._told, "reset", None), None
+        if quota.is_limit(status_code, reason):
+            text = message or f"status {status_code}, {reason}"
+            self._refusal = quota.refusal(redaction.redact(text), reset, self._clock.now())
+
+    def provider_answered(self) -> None:
+        """Take note that the provider serves (again)."""
+        self._refusal = None
+
+    def process_ends(self) -> None:
+        """Give the task back until the provider serves, if that is why this process ends; never raises.
+
+        A worker that completed or blocked its task has nothing left to give back.
+        """
+        if self._refusal is None:
+            return
+        error = f"the provider refused, try again later: {self._refusal.error}"
+        try:
+            assignment.release_limited(self._assignment, error, self._refusal.retry_at, self._clock.now())
+        except CallerMistake as refusal:
+            log.debug("nothing to give back: %s", refusal)
+        except (sqlite3.Error, BoardUnusable) as problem:
+            log.warning("the task was not given back as rate limited: %s", problem)
+
+    def budget_exhausted(self, error: str, payload: Mapping[str, Any]) -> bool:
+        """Book a used-up iteration budget as a counted failure of this run; says whether the task is given up.
+
+        Raises:
+            sqlite3.Error: the board could not be written; the host logs it.
+            BoardUnusable: likewise.
+        """
+        try:
+            return assignment.fail_budget(self._assignment, error, payload, _failure_limit(), self._clock.now())
+        except CallerMistake as refusal:
+            log.warning("the used-up iteration budget was not booked: %s", refusal)
+            return False
+
+
+def _failure_limit() -> int:
+    try:
+        from hermes_kanban_plugin import locations, settings  # late: once in a worker's life at most
+
+        return settings.load_or_default(locations.kanban_root()).host.failure_limit
+    except Exception as problem:  # noqa: BLE001 - isolation edge: the failure is booked whatever the settings say
+        log.warning("the default failure limit counts, the settings cannot be read: %s", problem)
+        return rules.DEFAULT_FAILURE_LIMIT

@@ -1,0 +1,86 @@
+"""When a provider serves again, in all the ways that providers say it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hermes_kanban_plugin.worker import quota
+
+NOW = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 20s.", 20),
+        ("Limit reached, please try again in 6m0s", 360),
+        ("try again in 1h2m3.5s", 3724),
+        ("You are out of quota. Resets in 1 hour 5 minutes.", 3900),
+        ("quota resets after 3 days", quota.LONGEST_SECONDS),
+        ("retry after 30", 30),
+        ("Error code: 429 - {'error': {'message': 'x', 'resets_at': 1700003600}}", 3600),
+        ("{'error': {'retry_after': '7'}}", 7),
+        ("Retry-After: 12", 12),
+        ("reset_at: 2023-11-14T23:13:20Z", 3600),
+        ("{'resets_in_seconds': 90}", 90),
+        ("too many requests", None),
+        ("retry in 5 parsecs", None),
+        ("resets in 1 month", None),
+        ("", None),
+    ],
+)
+def test_what_is_read_from_a_message(message: str, seconds: int | None) -> None:
+    found = quota.refusal(message, None, NOW)
+    assert found.retry_at == (None if seconds is None else NOW + seconds)
+    assert found.error == message
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        (30, 30),
+        ("6m0s", 360),
+        (1_700_000_060, 60),
+        ("1700000060.2", 61),
+        (1_700_000_060_000, 60),
+        ("2023-11-14T22:14:20+00:00", 60),
+        (10_000_000, quota.LONGEST_SECONDS),
+        (1_600_000_000, 0),
+        ("2023-11-14T22:14:20", None),
+        ("nan", None),
+        ("inf", None),
+        (-5, None),
+        ("soon", None),
+        (1e300, None),
+        ({}, None),
+    ],
+)
+def test_what_the_host_found(told: Any, seconds: int | None) -> None:
+    assert quota.retry_at(told, NOW) == (None if seconds is None else NOW + seconds)
+
+
+def test_what_the_host_found_counts_before_the_text() -> None:
+    assert quota.refusal("try again in 20s", 90, NOW).retry_at == NOW + 90
+    assert quota.refusal("try again in 20s", "soon", NOW).retry_at == NOW + 20
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        (429, "unknown", True),
+        (None, "rate_limit", True),
+        (402, "billing", True),
+        (403, "quota_exceeded", True),
+        (500, "server_error", False),
+        (401, "auth", False),
+        (None, None, False),
+    ],
+)
+def test_which_failures_are_limits(status: int | None, reason: str | None, expected: bool) -> None:
+    assert quota.is_limit(status, reason) is expected
+
+
+def test_a_long_message_is_cut_and_one_line() -> None:
+    assert len(quota.refusal("x\n" * 5000, None, NOW).error) == 500
