@@ -29,7 +29,7 @@ test: $(VENV)/.test ## Run the whole suite (ARGS="-k lease" for a part of it)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-hosts: $(VENV)/.test ## Run the plugin in every supported Hermes (HOSTS="0.13.0 0.19.0" for some)
-	HOSTS="$(HOSTS)" $(RUN) -m pytest -n 2 --dist loadgroup $(ARGS) tests/versions
+	HOSTS="$(HOSTS)" $(RUN) -m pytest -n 2 --dist loadscope $(ARGS) tests/versions
 
 check: $(VENV)/.check ## Lint, format, types and import rules
 	$(RUN) -m ruff check .

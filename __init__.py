@@ -25,6 +25,7 @@ _NEEDS = {
     "pydantic": "pydantic>=2.7,<3",
     "rich": "rich>=13,<16",
     "ruamel.yaml": "ruamel.yaml>=0.18,<0.20",
+    "shtab": "shtab>=1.9,<2",
     "sqlite_utils": "sqlite-utils>=4.1,<5",
 }
 

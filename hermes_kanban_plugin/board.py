@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hermes_kanban_plugin import locations, wake
+from hermes_kanban_plugin.artifacts import Preserved
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, InvalidArgument, UnknownTask
 from hermes_kanban_plugin.models import TaskDraft
 from hermes_kanban_plugin.store import (
     cleanups,
+    completions,
     connection,
     edits,
     leases,
@@ -33,7 +35,6 @@ from hermes_kanban_plugin.store import (
     promotion,
     queries,
     schema,
-    statements,
 )
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -298,6 +299,19 @@ class Board:
         """Count failures anew; a block stays. Raises UnknownTask, ChangedMeanwhile."""
         edits.reset_failures(self.writer, task_id, actor, self.clock.now())
 
+    def retry_now(self, task_id: str, actor: str) -> None:
+        """Let a task wait no longer for its next attempt. Raises UnknownTask, WrongState."""
+        edits.retry_now(self.writer, task_id, actor, self.clock.now())
+
+    def accept(self, task_id: str, actor: str) -> list[str]:
+        """Take a late completion for the end of its task; returns what became ready. Raises NoLateCompletion."""
+        return completions.accept(self.writer, task_id, actor, self.clock.now())
+
+    def reject(self, task_id: str, actor: str) -> None:
+        """Refuse a late completion and remove its files; raises as :meth:`accept`."""
+        late = completions.reject(self.writer, task_id, actor, self.clock.now())
+        Preserved([], list(late.handoff.artifacts)).discard()
+
     # --- what a worker does ----------------------------------------------------------------------------------------
 
     def claim(self, task_ids: Sequence[str], terms: ClaimTerms) -> list[Lease]:
@@ -313,6 +327,10 @@ class Board:
         """Finish the task as its worker; returns the children that became ready. Raises Superseded."""
         return outcomes.complete(self.writer, lease, handoff, self.clock.now())
 
+    def keep_completion(self, lease: Lease, handoff: Handoff) -> bool:
+        """Keep the hand-off of a run that was closed before, if it can still be accepted; returns whether it was."""
+        return completions.keep(self.writer, lease, handoff, self.clock.now())
+
     def block_run(self, lease: Lease, reason: str, kind: str | None) -> str:
         """Block the task as its worker; returns the status it landed in. Raises Superseded."""
         return outcomes.block(self.writer, lease, reason, kind, self.clock.now())
@@ -326,7 +344,4 @@ class Board:
     def tidy(self) -> list[str]:
         """Remove the scratch workspaces that nobody needs; returns the ids of their tasks."""
         roots = [str(self.location.workspaces)]
-        return [gone.task_id for gone in cleanups.remove_due(self.writer, roots, self._is_vacant)]
-
-    def _is_vacant(self, cleanup: cleanups.Cleanup) -> bool:
-        return self.writer.execute(statements.LIVING_RUN, {"task_id": cleanup.task_id}).fetchone() is None
+        return [gone.task_id for gone in cleanups.remove_due(self.writer, roots)]

@@ -76,6 +76,27 @@ class Superseded(CallerMistake):
         self.task_id, self.run_id, self.current_run_id, self.status = task_id, run_id, current_run_id, status
 
 
+class CompletionKept(CallerMistake):
+    """The run was closed before its worker completed the task; the hand-off is kept until a person decides."""
+
+    def __init__(self, task_id: str, run_id: int) -> None:
+        super().__init__(
+            f"run {run_id} of task {task_id} is no longer current (it was closed before), so the task is not done; but "
+            "your hand-off was kept until a person decides. Stop working on it. They accept it with: "
+            f"hermes-kanban accept {task_id}"
+        )
+
+
+class NoLateCompletion(CallerMistake):
+    """The task has no completion that waits for a decision."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id} has no late completion that waits for a decision; look at it with: "
+            f"hermes-kanban show {task_id}"
+        )
+
+
 class ChangedMeanwhile(CallerMistake):
     """The row is not what the operator was shown; nothing was done."""
 
@@ -147,6 +168,17 @@ class SchemaTooNew(KanbanError):
         super().__init__(
             f"board {path} was written by a newer hermes-kanban-plugin (unknown schema steps: {', '.join(unknown)}); "
             "it was left untouched. Upgrade with: pip install -U hermes-kanban-plugin"
+        )
+
+
+class BoardInUse(CallerMistake):
+    """Somebody is at work on a board that should be replaced."""
+
+    def __init__(self, slug: str, occupants: list[str]) -> None:
+        more = f" and {len(occupants) - 1} more" if len(occupants) > 1 else ""
+        super().__init__(
+            f"board {slug!r} is in use: {occupants[0]}{more}; nothing was changed. Stop the gateway or dispatcher, let "
+            "the workers end, then try again, or add --force to fence them off"
         )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.diagnosis.facts import BoardFacts
+    from hermes_kanban_plugin.diagnosis.finding import Finding
     from hermes_kanban_plugin.dispatch.context import Phase, TickContext
     from hermes_kanban_plugin.dispatch.ownership import Caller, Vote
     from hermes_kanban_plugin.dispatch.reaper import Action, Orphan
@@ -181,6 +183,17 @@ def kanban_task_event(event: Event, board: Board) -> None:
     Arguments: one row of the history and the board it is from.
     Answer: ignored.
     Raising: reported; the event counts as told.
+    """
+
+
+@hookspec
+def kanban_diagnose(facts: BoardFacts) -> Sequence[Finding] | None:
+    """Say what is wrong on a board.
+
+    When: when somebody asks (``diagnostics``, ``doctor``), in the asking process.
+    Arguments: ``facts`` of one moment, frozen; nothing is to be looked up or changed.
+    Answer: findings of kinds that this plugin names, or None; all plugins' findings are shown together.
+    Raising: reported; the others' findings are shown.
     """
 
 

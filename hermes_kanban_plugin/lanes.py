@@ -55,9 +55,9 @@ def launch_of(task: Task, lease: Lease, workspace: Workspace, settings: PluginSe
 
 def hermes_arguments(task: Task, profile: str) -> list[str]:
     """Return the argument vector of a Hermes worker, as the host would start it (contract section 5)."""
-    arguments = [*host.command(), "-p", profile, "--cli", "--accept-hooks"]
-    skills = [REVIEW_SKILL] if task.status == "review" else task.skill_names
-    for skill in skills:
+    plain = ["--cli"] if host.knows_plain_flag() else []
+    arguments = [*host.command(), "-p", profile, *plain, "--accept-hooks"]
+    for skill in skills_of(task):
         arguments += ["--skills", skill]
     if task.model_override:
         arguments += ["-m", task.model_override]
@@ -66,6 +66,11 @@ def hermes_arguments(task: Task, profile: str) -> list[str]:
         arguments += ["--toolsets", ",".join(toolsets)]
     arguments += ["chat", "-q", f"work kanban task {task.id}"]
     return [*arguments, "-Q"] if task.goal_mode else arguments
+
+
+def skills_of(task: Task) -> list[str]:
+    """Return the skills that a Hermes worker of a task is started with; a review has one of its own."""
+    return [REVIEW_SKILL] if task.status == "review" else task.skill_names
 
 
 def _fill(argument: str, words: dict[str, str]) -> str:

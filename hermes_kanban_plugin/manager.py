@@ -35,9 +35,13 @@ BUILT_IN = tuple(
         "dispatcher_tick",
         "auto_decompose",
         "orphan_scan",
+        "outages",
         "worker_liveness",
         "worker_process",
         "ownership_check",
+        "metrics_endpoint",
+        "daily_upkeep",
+        "diagnosis",
     )
 )
 # A third-party plugin that fails this often is not called again in this process. Built-in ones are never given up:

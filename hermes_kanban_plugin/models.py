@@ -103,7 +103,10 @@ class Run(Frozen):
     user_seconds: float | None = None
     system_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    first_output: str | None = None
     last_output: str | None = None
+    cause: str | None = None
+    retry_at: int | None = None
 
 
 class Event(Frozen):

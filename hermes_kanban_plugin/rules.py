@@ -12,7 +12,6 @@ from typing import NamedTuple
 BLOCK_KINDS = ("dependency", "needs_input", "capability", "transient")
 GOAL_MODE_BLOCK_KINDS = ("dependency", "needs_input")
 BLOCK_RECURRENCE_LIMIT = 2
-DEFAULT_FAILURE_LIMIT = 2
 # Exit status with which a worker says "not now" (EX_TEMPFAIL; contract section 3, rate limit).
 EXIT_TRY_LATER = 75
 
@@ -60,37 +59,6 @@ def route_block(kind: str | None, last_kind: str | None, recurrences: int, *, op
     if count >= BLOCK_RECURRENCE_LIMIT:
         return BlockRoute("triage", count, "block_loop_detected")
     return BlockRoute("blocked", count, "blocked")
-
-
-class FailureCount(NamedTuple):
-    """What a counted failure does to a task: the new count, whether the breaker trips, and by which limit."""
-
-    failures: int
-    tripped: bool
-    limit: int
-    limit_source: str
-
-
-def count_failure(failures: int, max_retries: int | None, failure_limit: int) -> FailureCount:
-    """Count one failure against the task's own limit (``max_retries``) or else the dispatcher's.
-
-    Every place that counts uses this rule with the same limit (contract W21).
-
-    Args:
-        failures: consecutive failures so far.
-        max_retries: the task's limit, or None.
-        failure_limit: ``kanban.failure_limit``.
-    """
-    limit, source = (max_retries, "task") if max_retries is not None else (failure_limit, "dispatcher")
-    return FailureCount(failures + 1, failures + 1 >= limit, limit, source)
-
-
-def host_would_reopen(count: FailureCount) -> bool:
-    """Say whether the host's own promotion would undo a tripped breaker (contract W5, W21).
-
-    It reopens blocked tasks with fewer failures than its limit, unless the newest block event says ``blocked``.
-    """
-    return count.limit_source != "task" and count.failures < DEFAULT_FAILURE_LIMIT
 
 
 def first_line(text: str | None, length: int) -> str | None:

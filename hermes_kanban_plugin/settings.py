@@ -16,10 +16,10 @@ import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from hermes_kanban_plugin.breaker import DEFAULT_FAILURE_LIMIT, DEFAULT_STARTS_PER_HOUR, Terms
 from hermes_kanban_plugin.errors import InvalidSettings
-from hermes_kanban_plugin.rules import DEFAULT_FAILURE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,12 @@ def _raise_to(least: int) -> BeforeValidator:
     return BeforeValidator(lambda value: max(value, least) if isinstance(value, (int, float)) else value)
 
 
+def _refuse_one(value: int) -> int:
+    if value == 1:
+        raise ValueError("one task that fails is no outage; use 2 or more, or 0 for never")
+    return value
+
+
 _Whole = Annotated[int, BeforeValidator(_truncate)]
 _Cap = Annotated[_Whole, Field(gt=0)] | None
 
@@ -77,6 +83,7 @@ class HostSettings(BaseModel):
     worker_log_backup_count: Annotated[_Whole, Field(ge=0)] = 1
     auto_decompose: bool = True
     auto_decompose_per_tick: Annotated[_Whole, _raise_to(1)] = 3
+    diagnostics: Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -113,10 +120,16 @@ class PluginSettings(BaseModel):
     terminate_grace_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     farewell_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     rate_limit_cooldown_seconds: Annotated[int, Field(ge=COOLDOWN_BOUNDS[0], le=COOLDOWN_BOUNDS[1])] = 300
+    retry_base_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
+    retry_cap_seconds: Annotated[int, Field(ge=0, le=86_400)] = 900
+    max_starts_per_hour: Annotated[int, Field(ge=1, le=3600)] = DEFAULT_STARTS_PER_HOUR
+    outage_tasks: Annotated[int, Field(ge=0, le=1000), AfterValidator(_refuse_one)] = 3
     heartbeat_limit_seconds: Annotated[int, Field(ge=0, le=HEARTBEAT_LIMIT_MOST)] = 3600
     ownership: Literal["process", "tree"] = "process"
     poll_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.1
     decompose_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    keep_days: Annotated[int, Field(ge=0, le=3650)] = 0
     block_plugins: tuple[str, ...] = ()
     # Read in processes of the host, by host/switches.py.
     guard_file_check: bool = True
@@ -143,6 +156,17 @@ class Settings(BaseModel):
     # What the host's section has and nobody can use, in words.
     ignored: tuple[str, ...] = ()
 
+    @property
+    def failure_terms(self) -> Terms:
+        """What they say about failures, for whoever ends a run."""
+        return Terms(
+            failure_limit=self.host.failure_limit,
+            retry_base=self.plugin.retry_base_seconds,
+            retry_cap=self.plugin.retry_cap_seconds,
+            cooldown=self.plugin.rate_limit_cooldown_seconds,
+            outage_tasks=self.plugin.outage_tasks,
+        )
+
 
 def load(root: Path) -> Settings:
     """Read the settings of a kanban home.
@@ -153,7 +177,7 @@ def load(root: Path) -> Settings:
             named in ``ignored``.
     """
     path = root / "config.yaml"
-    document = _read_yaml(path)
+    document = read_yaml(path)
     entries = _section(document, "plugins", "entries", PLUGIN_ID)
     ours = {name: value for name, value in entries.items() if name != "allow_tool_override"}
     merged = _host_environment() | ours | _environment()
@@ -217,7 +241,12 @@ class LiveSettings:
         return seen.st_mtime_ns, seen.st_size
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML file as a mapping; one that is missing, or holds something else, as an empty one.
+
+    Raises:
+        InvalidSettings: it cannot be read or is not YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

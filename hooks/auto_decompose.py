@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from hermes_kanban_plugin import host, worker_logs
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.hookspecs import hookimpl
+from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.store import queries
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Decompositions:
         running = self._running[key]
         if running.process.poll() is None:
             if now >= running.deadline or not wanted:
-                log.warning("the decomposition of %s is stopped: %s", key[1], "too slow" if wanted else "switched off")
+                why = "too slow" if wanted else "switched off"
+                log.warning(entry("decompose_stopped", why, board=context.board.slug, task=key[1]))
                 _kill(running.process)
             return
         del self._running[key]
@@ -90,7 +92,7 @@ class Decompositions:
             self._put_off(key, now, f"{running.output} says why")
         else:
             self._pauses.pop(key, None)
-            log.info("card %s of board %s left triage", key[1], context.board.slug)
+            log.info(entry("decomposed", board=context.board.slug, task=key[1]))
 
     def _start_some(self, context: TickContext, now: float, free: int) -> None:
         database = context.board.location.database
@@ -126,13 +128,13 @@ class Decompositions:
             return
         deadline = now + context.settings.plugin.decompose_seconds
         self._running[location.database, card] = _Running(process, deadline, output)
-        log.info("card %s of board %s is being decomposed by pid %d", card, location.slug, process.pid)
+        log.info(entry("decompose", board=location.slug, task=card, pid=process.pid))
 
     def _put_off(self, key: Key, now: float, why: str) -> None:
         known = self._pauses.get(key)
         seconds = min(2 * known.seconds, LONGEST_PAUSE_SECONDS) if known else FIRST_PAUSE_SECONDS
         self._pauses[key] = _Pause(now + seconds, seconds)
-        log.info("card %s was not decomposed, tried again in %.0f s: %s", key[1], seconds, why)
+        log.info(entry("decompose_failed", f"tried again in {seconds:.0f} s: {why}", task=key[1]))
 
 
 _of: WeakKeyDictionary[Runtime, Decompositions] = WeakKeyDictionary()

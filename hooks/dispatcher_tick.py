@@ -7,11 +7,13 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import lanes, testpoints, workspaces
-from hermes_kanban_plugin.dispatch.admission import Admitted, admit
+from hermes_kanban_plugin import testpoints, workspaces
+from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.dispatch import preflight
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.errors import CallerMistake, LaunchFailed
 from hermes_kanban_plugin.hookspecs import hookimpl
+from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import Skipped, Started
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.store import journal, outcomes, queries, statements
@@ -21,6 +23,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 if TYPE_CHECKING:
     import sqlite3
 
+    from hermes_kanban_plugin.dispatch.admission import Admitted
     from hermes_kanban_plugin.dispatch.context import TickContext
     from hermes_kanban_plugin.models import Task
 
@@ -88,7 +91,7 @@ def _release_launch(context: TickContext, lease: Lease, reason: str) -> None:
     """Give a task back whose launch came to nothing through no fault of its own."""
     with immediate(context.board.writer) as writer:
         with suppress(CallerMistake):
-            outcomes.release(writer, lease, "reclaimed", reason, {}, context.now)
+            outcomes.release(writer, lease, Cause.INFRASTRUCTURE, reason, {}, context.now)
         writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
 
 
@@ -98,10 +101,7 @@ def dispatch(context: TickContext) -> None:
     running = dict(context.elsewhere)
     for assignee, count in queries.running_by_assignee(context.board.writer).items():
         running[assignee] = running.get(assignee, 0) + count
-    plugin = context.settings.plugin
-    admission = admit(candidates, running, context.settings.host, lambda name: lanes.lane_of(name, plugin))
-    context.skipped += admission.skipped
-    chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
+    chosen = preflight.choose(context, candidates, running)
     _assign_defaults(context, chosen)
     leases = _claim(context, chosen)
     testpoints.reach("dispatcher.after_claim")
@@ -115,8 +115,9 @@ def dispatch(context: TickContext) -> None:
 
 
 def _candidates(context: TickContext) -> list[Task]:
-    cooldown = context.settings.plugin.rate_limit_cooldown_seconds
-    return queries.candidates(context.board.writer, context.now, cooldown)
+    plugin = context.settings.plugin
+    bounds = plugin.rate_limit_cooldown_seconds, plugin.max_starts_per_hour
+    return queries.candidates(context.board.writer, context.now, *bounds)
 
 
 def _without_held(context: TickContext, tasks: list[Task]) -> list[Task]:
@@ -189,13 +190,13 @@ def _launch(context: TickContext, task: Task, lease: Lease) -> str:
 
 def _fail_launch(context: TickContext, lease: Lease, error: str) -> None:
     """Book a failed launch on the task, unless the run is not current any more."""
-    limit = context.settings.host.failure_limit
-    failure = outcomes.Failure("spawn_failed", error, "spawn_failed", {"error": error[:500]}, limit)
+    terms = context.settings.failure_terms
+    failure = outcomes.Failure(Cause.SPAWN_FAILED, error, {"error": error[:500]}, terms)
     with immediate(context.board.writer) as writer:
         try:
             outcomes.fail(writer, lease, failure, context.now)
         except CallerMistake as mistake:
-            log.info("a failed launch was not booked: %s", mistake)
+            log.info(entry("book_failed", str(mistake), board=context.board.slug, task=lease.task_id, run=lease.run_id))
         writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dispatch.tick import tick_all
 from hermes_kanban_plugin.hookspecs import hookimpl
+from hermes_kanban_plugin.logbook import entry
 
 if TYPE_CHECKING:
     from hermes_kanban_plugin.runtime import Runtime
@@ -19,7 +20,5 @@ log = logging.getLogger(__name__)
 def kanban_gateway_startup(runtime: Runtime) -> None:
     """Scan all boards: living runs are adopted, dead ones rescued, illegal pairs closed; nothing is started yet."""
     for report in tick_all(runtime, locations.serving_boards(runtime.root), may_start=False):
-        log.info(
-            "start: board %s: %d running, %d rescued, %d repaired",
-            report.board, report.running, len(report.rescued), len(report.repaired),
-        )  # fmt: skip
+        counts = {"running": report.running, "rescued": len(report.rescued), "repaired": len(report.repaired)}
+        log.info(entry("start", board=report.board, **counts))

@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import processes
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.dispatch import examination, reaper
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.dispatch.reaper import Action, Deed, Orphan
 from hermes_kanban_plugin.errors import CallerMistake
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import Rescued
 from hermes_kanban_plugin.processes import Badge
 from hermes_kanban_plugin.store import orphans, outcomes, queries
@@ -56,8 +58,9 @@ def verify(context: TickContext) -> None:
         for run_id in watch.unseen(board.path, {run.run_id or 0 for run in runs}):
             runs += queries.run_that_holds(writer, run_id)
     manager = context.runtime.manager
-    context.orphans = [examination.examine(manager, run) for run in runs]
-    context.lingering = [examination.examine(manager, run) for run in queries.lingering_runs(writer)]
+    context.orphans = [examination.examine(manager, run) for run in runs if _may_touch(context, run)]
+    lingering = [run for run in queries.lingering_runs(writer) if _may_touch(context, run)]
+    context.lingering = [examination.examine(manager, run) for run in lingering]
     if watch is not None:
         if context.full:
             watch.keep_only(board.path, queries.held_ids(writer))
@@ -127,7 +130,7 @@ def rescue(context: TickContext, suspects: list[tuple[Orphan, Action]]) -> None:
         if action.deed is Deed.COUNT and action.outcome == "reclaimed":
             action = action._replace(outcome="crashed")  # what a plugin counts without a word of its own
         if action.outcome != "reclaimed":
-            _count(context, orphan.run, action)
+            _book(context, orphan.run, action)
         else:
             quiet.append(orphans.Rescue(orphan.run, "reclaimed", action.reason, str(orphan.supervisor), context.actor))
     for saved in orphans.rescue(context.board.writer, quiet, context.now):
@@ -147,7 +150,7 @@ def bury_lingering(context: TickContext) -> None:
 
 def repair(context: TickContext) -> None:
     """Close the pairs of task and run that may not exist."""
-    for found in orphans.repair(context.board.writer, context.now):
+    for found in orphans.repair(context.board.writer, context.now, context.may_touch, context.actor):
         note = Rescued(task_id=found.task_id, run_id=found.run_id, outcome="repaired", reason=found.problem)
         context.repaired.append(note)
 
@@ -160,17 +163,24 @@ def _is_stopped(context: TickContext, run: HeldRun, *, nothing_begun: bool = Tru
     return context.runtime.stops.result(key) is True
 
 
-def _count(context: TickContext, run: HeldRun, action: Action) -> None:
-    """Book the failure of a worker that we did not supervise, as the host would."""
+def _book(context: TickContext, run: HeldRun, action: Action) -> None:
+    """Book the end of a worker that we did not supervise, as the host would: as a failure if its cause is one."""
     payload = {"pid": run.task_worker_pid, "claimer": run.lock, **({"actor": context.actor} if context.actor else {})}
-    limit = context.settings.host.failure_limit
-    failure = outcomes.Failure(action.outcome, action.reason, action.outcome, payload, limit)
+    cause, writer, terms = Cause.of_outcome(action.outcome), context.board.writer, context.settings.failure_terms
     try:
-        outcomes.fail(context.board.writer, run.lease, failure, context.now)
+        if cause.counts:
+            failure = outcomes.Failure(cause, action.reason, payload, terms)
+            outcomes.fail(writer, run.lease, failure, context.now)
+        else:
+            outcomes.release(writer, run.lease, cause, action.reason, payload, context.now, terms)
     except CallerMistake as mistake:
-        log.info("a crash was not booked: %s", mistake)
+        log.info(entry("book_failed", str(mistake), board=context.board.slug, task=run.task_id, run=run.run_id))
         return
     context.rescued.append(_rescued(run, action.outcome, action.reason))
+
+
+def _may_touch(context: TickContext, run: HeldRun) -> bool:
+    return context.may_touch(run.task_id, run.run_id)
 
 
 def _badge(run: HeldRun) -> Badge:

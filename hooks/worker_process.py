@@ -47,7 +47,7 @@ def kanban_spawn_worker(context: TickContext, task: Task, lease: Lease, workspac
         lease_seconds=settings.plugin.lease_seconds,
         grace_seconds=settings.plugin.terminate_grace_seconds,
         farewell_seconds=settings.plugin.farewell_seconds,
-        failure_limit=settings.host.failure_limit,
+        terms=settings.failure_terms,
         max_runtime=task.max_runtime_seconds,
         heartbeat_limit=settings.plugin.heartbeat_limit_seconds,
         # A command need not beat: what the host says about agents that never did is not for it.

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from hermes_kanban_plugin import artifacts, host, redaction, testpoints
-from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, PhantomCards
+from hermes_kanban_plugin.errors import CompletionKept, InvalidArgument, KanbanError, PhantomCards, Superseded
 from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.rules import first_line
 from hermes_kanban_plugin.store import journal, leases, queries
@@ -51,6 +51,7 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
         InvalidArgument: neither summary nor result, or the goal's judge objects.
         PhantomCards: a created card does not exist or is somebody else's; noted in the history.
         ArtifactNotPreserved: a declared file could not be kept; the task stays as it is.
+        CompletionKept: the worker's run was closed just before; a person decides about the hand-off.
         Superseded: the worker's run is not current any more.
         WrongState: the task cannot be completed from where it is (callers that are not workers).
     """
@@ -69,6 +70,11 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     testpoints.reach("tool.before_complete")
     try:
         run_id = _finish(call, handoff)
+    except Superseded as refusal:
+        if call.lease is not None and call.board.keep_completion(call.lease, handoff):
+            raise CompletionKept(task.id, call.lease.run_id) from refusal
+        kept.discard()
+        raise
     except BaseException:
         kept.discard()
         raise

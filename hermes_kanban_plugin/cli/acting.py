@@ -9,17 +9,35 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
-from hermes_kanban_plugin import locations, settings, toolkit
-from hermes_kanban_plugin.board import Board, create_board, open_board
+from hermes_kanban_plugin import locations, toolkit
+from hermes_kanban_plugin.board import create_board, open_board
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
-from hermes_kanban_plugin.errors import InvalidArgument, WrongState
+from hermes_kanban_plugin.errors import InvalidArgument, UnknownTask, WrongState
+from hermes_kanban_plugin.foreign import stop_foreign_worker
+from hermes_kanban_plugin.maintenance import pausing
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.models import TERMINAL
 from hermes_kanban_plugin.store.leases import ClaimTerms
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.models import Task
+
+# From where a verb for several tasks can be done (contract section 3), and how it is written.
+_FROM = {
+    "complete": ("running", "ready", "blocked"),
+    "block": ("running", "ready"),
+    "unblock": ("blocked", "scheduled"),
+}
+_HOW = {
+    "complete": 'write: hermes-kanban complete TASK... --result "TEXT"',
+    "block": 'write: hermes-kanban block TASK "REASON" --ids TASK...',
+    "unblock": 'write: hermes-kanban unblock TASK... --reason "TEXT"',
+}
 
 
 def init(args: argparse.Namespace) -> None:
@@ -43,14 +61,31 @@ def create(args: argparse.Namespace) -> None:
     fields |= {"max_runtime_seconds": args.max_runtime, "session_id": os.environ.get("HERMES_SESSION_ID")}
     with open_board(args.board, create=locations.locate(args.board).slug == locations.DEFAULT_BOARD) as board:
         task = board.task(board.create_task(**fields))
-    return output.print_json(task) if args.json else output.print_line("created", task.id, task.status)
+        gates = _gates(board, args.parent)
+    if args.json:
+        return output.print_json(task)
+    output.print_line("created", task.id, task.status)
+    return _name_gates(gates)
 
 
 def link(args: argparse.Namespace) -> None:
     """Make one task wait for another."""
     with open_board(args.board) as board:
         board.link(args.parent_id, args.child_id)
+        gates = _gates(board, [args.parent_id])
     output.print_line("linked", args.parent_id, "->", args.child_id)
+    _name_gates(gates)
+
+
+def _gates(board: Board, parents: Sequence[str]) -> list[Task]:
+    """Return those of the tasks to wait for that only a person moves (failure mode J3)."""
+    tasks = [board.task(parent) for parent in dict.fromkeys(parents)]
+    return [task for task in tasks if task.status in ("blocked", "scheduled", "triage")]
+
+
+def _name_gates(gates: Sequence[Task]) -> None:
+    for task in gates:
+        output.print_line(f"it waits for a person: {task.id} is {task.status}; see: hermes-kanban why {task.id}")
 
 
 def claim(args: argparse.Namespace) -> None:
@@ -59,6 +94,9 @@ def claim(args: argparse.Namespace) -> None:
         task = board.task(args.task_id)
         prefix = f"{socket.gethostname() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
         leases = board.claim([task.id], ClaimTerms(prefix, board.clock.now() + args.ttl, TERMINAL))
+        if not leases and pausing.find(board) is not None:
+            go_on = f"let it go on with: hermes-kanban resume {board.slug}"
+            raise WrongState(task.id, "claim", "on a paused board", "a board that is not", go_on)
         if not leases:
             raise WrongState(task.id, "claim", task.status, "a ready task without a claim and unfinished parents")
         task = board.task(task.id)
@@ -96,41 +134,52 @@ def unblock(args: argparse.Namespace) -> None:
     """Open blocked or scheduled tasks again."""
     actor = person_or_worker().profile
     with open_board(args.board) as board:
-        for task_id in args.task_ids:
+        for task_id in _refuse_strangers(board, "unblock", args.task_ids):
             status = board.unblock(task_id, actor)
             if args.reason:
                 board.comment(task_id, actor, args.reason)
             output.print_line("unblocked", task_id, status)
 
 
-def stop_foreign_worker(board: Board, task_id: str, verb: str) -> None:
-    """Stop the worker of a run that none of our supervisors watches, before the task is taken from it (W18).
-
-    Raises:
-        WrongState: it cannot be proven to belong to the run, or it does not end.
-    """
-    run = board.held_run(task_id)
-    if run is None or run.supervised or not run.task_worker_pid:
-        return
-    plugin = settings.load(board.location.root).plugin
-    grace = plugin.terminate_grace_seconds
-    if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
-        raise WrongState(
-            task_id, verb, f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
-            f"stop that process yourself, then: hermes-kanban {verb} {task_id}",
-        )  # fmt: skip
-
-
 def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: dict[str, Any]) -> None:
     """Run an agent tool for each task, as the worker this process belongs to or else as a person."""
     manager, caller = Manager(), person_or_worker()
     tool, verb = toolkit.tools_of(manager)[name], name.removeprefix("kanban_")
+    if len(task_ids) > 1:
+        with open_board(args.board) as board:
+            task_ids = _refuse_strangers(board, verb, task_ids)
     for task_id in task_ids:
         if verb != "heartbeat" and not caller.is_worker:
             with open_board(args.board) as board:
-                stop_foreign_worker(board, board.task(task_id).id, verb)
+                stop_foreign_worker(board, board.task(task_id), verb)
         answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, caller)
         output.print_line(verb, *(f"{key}={value}" for key, value in answer.items()))
+
+
+def _refuse_strangers(board: Board, verb: str, words: Sequence[str]) -> list[str]:
+    """Return the task ids among the words of a verb, each once, if all are ids of tasks that it can be done to.
+
+    Looked at before the first task is touched, because a reason without its flag would be taken for ids, and half of
+    the tasks would be changed before anybody noticed (failure mode J10).
+
+    Raises:
+        InvalidArgument: a word is no task; nothing was changed.
+        WrongState: a task is where the verb cannot be done; nothing was changed.
+    """
+    tasks = []
+    for word in dict.fromkeys(words):
+        try:
+            tasks.append(board.task(word))
+        except UnknownTask as problem:
+            if len(words) == 1:
+                raise
+            raise InvalidArgument(
+                f"{word!r} is no task of board {board.slug!r}, nothing was changed; {_HOW[verb]}"
+            ) from problem
+    for task in tasks:
+        if len(tasks) > 1 and task.status not in _FROM[verb]:
+            raise WrongState(task.id, verb, task.status, " or ".join(_FROM[verb]), "nothing was changed; leave it out")
+    return [task.id for task in tasks]
 
 
 def person_or_worker() -> Caller:

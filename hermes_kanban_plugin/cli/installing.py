@@ -12,7 +12,6 @@ from hermes_kanban_plugin.installation import plan, start_file
 if TYPE_CHECKING:
     import argparse
 
-    from hermes_kanban_plugin.diagnosis.finding import Finding
     from hermes_kanban_plugin.installation.plan import Change, Plan
 
 NEXT_AFTER_SETUP = "next: hermes gateway restart, then: hermes-kanban status"
@@ -71,24 +70,19 @@ def _as_json(made: Plan, *, done: bool) -> dict[str, Any]:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Say what is wrong with the installation and how to mend it; the exit status is 1 if something is."""
+    """Say what is wrong with the installation and on the boards, and how to mend it; status 1 if something is."""
+    from hermes_kanban_plugin.cli import explaining
+    from hermes_kanban_plugin.diagnosis.finding import worst_first
     from hermes_kanban_plugin.installation import checks
 
     if args.fix:
         made = plan.for_setup(locations.hermes_root(), None, start_file.find())
         plan.carry_out(made, (lambda _: None) if args.json else _Teller())
     found = checks.run(args.board)
+    told = {one.kind for one in found}
+    found = worst_first([*found, *(one for one in explaining.board_findings(args.board) if one.kind not in told)])
     if args.json:
         output.print_json({"findings": [one.model_dump(mode="json") for one in found]})
     else:
-        _print_findings(found)
-    return 1 if any(checks.is_problem(one) for one in found) else 0
-
-
-def _print_findings(found: list[Finding]) -> None:
-    for one in found:
-        output.print_line(f"{one.level.value:<9}{one.sentence}")
-        if one.fix:
-            output.print_line(f"         {one.fix}")
-    if not found:
-        output.print_line("nothing is wrong")
+        explaining.print_findings(found)
+    return 1 if any(one.holds_up for one in found) else 0

@@ -8,28 +8,32 @@ from hermes_kanban_plugin import __version__, locations
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.dispatch.standing import State
-from hermes_kanban_plugin.errors import InvalidArgument, InvalidSettings, WrongState
+from hermes_kanban_plugin.errors import InvalidArgument, InvalidSettings
 
 if TYPE_CHECKING:
     import argparse
 
-    from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.dispatch.standing import BoardStanding, Standing
-    from hermes_kanban_plugin.models import Task
 
 _COLUMNS = ("running", "ready", "review", "blocked", "todo", "triage", "scheduled", "done")
 _CAPS = ("max_spawn", "max_in_progress", "max_in_progress_per_profile")
 # A board full of runs is counted, not listed: who needs all of them asks for JSON.
 SHOWN_RUNS = 20
+_INDENT = 11
 
 
 # --- status --------------------------------------------------------------------------------------------------------
 
 
 def status(args: argparse.Namespace) -> int:
-    """Say who dispatches and what runs; the exit status is 0 while a dispatcher of ours serves, else 1."""
+    """Say who dispatches and what runs; the exit status is 0 while a dispatcher of ours serves, else 1.
+
+    With ``--probe`` one line, and an exit status for each state that a monitor tells apart.
+    """
     now = Clock().now()
     root = locations.kanban_root()
+    if args.probe:
+        return _probe(args, now)
     boards = [locations.locate_existing(args.board)] if args.board else locations.serving_boards(root)
     found = standing.look(root, boards, now)
     caps, problems = _caps()
@@ -40,6 +44,25 @@ def status(args: argparse.Namespace) -> int:
     else:
         _print_standing(found, caps, problems, now)
     return 0 if found.serves else 1
+
+
+def _probe(args: argparse.Namespace, now: int) -> int:
+    from hermes_kanban_plugin.cli import output
+    from hermes_kanban_plugin.dispatch.health import check
+
+    root = locations.kanban_root()
+    slug = locations.locate_existing(args.board).slug if args.board else None
+    found = standing.look(root, locations.serving_boards(root), now)
+    caps, _ = _caps()
+    seen = check(found, [caps[name]["value"] for name in _CAPS[:2] if name in caps], slug)
+    if args.json:
+        output.print_json({**seen._asdict(), "exit_status": seen.health.exit_status, "sentence": _sentence(found, now)})
+        return seen.health.exit_status
+    limit = f" of {seen.cap}" if seen.cap is not None else ""
+    paused = f"; paused: {', '.join(seen.paused)}" if seen.paused else ""
+    text = f"{seen.running}{limit} running, {seen.waiting} waiting{paused}; {_sentence(found, now)}"
+    output.print_line(f"{seen.health}: {text}")
+    return seen.health.exit_status
 
 
 def _caps() -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -86,6 +109,7 @@ def _board_as_json(board: BoardStanding, now: int) -> dict[str, Any]:
         "problem": board.problem,
         "last_tick_at": board.term.last_tick_at if board.term else None,
         "counts": board.counts,
+        "paused": board.paused._asdict() if board.paused else None,
         "running": [
             {
                 **run,
@@ -120,28 +144,32 @@ def _sentence(found: Standing, now: int) -> str:
 def _print_standing(found: Standing, caps: dict[str, Any], problems: list[str], now: int) -> None:
     from hermes_kanban_plugin.cli import output
 
-    output.print_line("dispatcher", _sentence(found, now))
+    output.print_labelled("dispatcher", _sentence(found, now), _INDENT)
     if found.serves and found.term:
-        output.print_line("since     ", output.moment(found.term.began_at))
+        output.print_labelled("since", output.moment(found.term.began_at), _INDENT)
     for problem in problems:
-        output.print_line("settings  ", problem)
+        output.print_labelled("settings", problem, _INDENT)
     if caps:
         said = [f"{name} {cap['value']} ({cap['source']})" for name, cap in caps.items() if cap["value"] is not None]
-        output.print_line("caps      ", ", ".join(said) or "none")
+        output.print_labelled("caps", ", ".join(said) or "none", _INDENT)
     if not found.boards:
-        output.print_line("board     ", "none yet; make one: hermes-kanban init")
+        output.print_labelled("board", "none yet; make one: hermes-kanban init", _INDENT)
     for board in found.boards:
         _print_board(board, now)
 
 
 def _print_board(board: BoardStanding, now: int) -> None:
     from hermes_kanban_plugin.cli import output
+    from hermes_kanban_plugin.dispatch.health import paused_note
 
     if board.problem:
-        output.print_line("board     ", f"{board.slug}: {board.problem}")
+        output.print_labelled("board", f"{board.slug}: {board.problem}", _INDENT)
         return
     counts = [f"{board.counts[name]} {name}" for name in _COLUMNS if board.counts.get(name)]
-    output.print_line("board     ", f"{board.slug}: {', '.join(counts) or 'empty'}")
+    output.print_labelled("board", f"{board.slug}: {', '.join(counts) or 'empty'}", _INDENT)
+    note = paused_note(board)
+    if note is not None:
+        output.print_labelled("", f"{note}; go on: hermes-kanban resume {board.slug}", _INDENT)
     rows = [
         (
             run["task_id"],
@@ -186,10 +214,11 @@ def reclaim(args: argparse.Namespace) -> None:
         raise InvalidArgument("--dry-run goes with --stale; look at one task with: hermes-kanban show TASK")
     from hermes_kanban_plugin.board import open_board
     from hermes_kanban_plugin.cli import acting, output
+    from hermes_kanban_plugin.foreign import stop_foreign_worker
 
     with open_board(args.board) as board:
         task = board.task(args.task_id)
-        acting.stop_foreign_worker(board, task.id, "reclaim")
+        stop_foreign_worker(board, task, "reclaim")
         landed = board.reclaim(task, args.reason, acting.person_or_worker().profile)
     return output.print_line("reclaimed", task.id, landed)
 
@@ -224,12 +253,13 @@ def edit(args: argparse.Namespace) -> None:
         )
     from hermes_kanban_plugin.board import open_board
     from hermes_kanban_plugin.cli import acting, output
+    from hermes_kanban_plugin.foreign import refuse_living
 
     actor = acting.person_or_worker().profile
     with open_board(args.board) as board:
         task = board.task(args.task_id)
         if args.clear_claim:
-            _refuse_living(board, task)
+            refuse_living(board, task)
             output.print_line("claim cleared", task.id, board.clear_claim(task, actor))
         if args.clear_skills:
             board.clear_skills(task.id, actor)
@@ -239,33 +269,16 @@ def edit(args: argparse.Namespace) -> None:
             output.print_line("failures reset", task.id, f"it was {task.consecutive_failures}")
 
 
-def _refuse_living(board: Board, task: Task) -> None:
-    """Refuse when somebody proven alive stands behind the claim: then ``reclaim`` stops it first."""
-    from hermes_kanban_plugin.dispatch import examination
-    from hermes_kanban_plugin.identity import Verdict
-    from hermes_kanban_plugin.manager import Manager
-
-    run = board.held_run(task.id)
-    if run is None:
-        return
-    orphan = examination.examine(Manager(), run)
-    for name, verdict in (("supervisor", orphan.supervisor), ("worker", orphan.worker)):
-        if verdict is Verdict.ALIVE:
-            raise WrongState(
-                task.id, "clear-claim", f"running, and its {name} lives", "a run whose processes are gone",
-                f"stop it and take the task back: hermes-kanban reclaim {task.id}",
-            )  # fmt: skip
-
-
 def stop(args: argparse.Namespace) -> None:
     """End a task's worker and block the task until somebody unblocks it."""
     from hermes_kanban_plugin.board import open_board
     from hermes_kanban_plugin.cli import acting, output
+    from hermes_kanban_plugin.foreign import stop_foreign_worker
 
     actor = acting.person_or_worker().profile
     reason = f"stopped by {actor}" + (f": {args.reason}" if args.reason else "")
     with open_board(args.board) as board:
         task = board.task(args.task_id)
-        acting.stop_foreign_worker(board, task.id, "stop")
+        stop_foreign_worker(board, task, "stop")
         board.stop(task, reason, actor)
     output.print_line("stopped", task.id, f"blocked; go on with: hermes-kanban unblock {task.id}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+LEAST_WIDTH, MOST_WIDTH = 40, 100
 STYLES = {
     "ready": "cyan",
     "running": "yellow",
@@ -29,6 +33,10 @@ STYLES = {
     "timed_out": "red",
     "gave_up": "red",
     "reclaimed": "yellow",
+    "critical": "bold red",
+    "error": "red",
+    "warning": "yellow",
+    "info": "cyan",
 }
 
 
@@ -108,3 +116,26 @@ def span(start: int | None, end: int | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit} {seconds % size // smaller}{part}"
     return f"{seconds}s"
+
+
+def print_labelled(label: str, text: str, indent: int) -> None:
+    """Print a text beside a label, further lines of it below; one line where nobody says how wide it may be."""
+    whole = " ".join(clean(text).split())
+    lines = textwrap.wrap(whole, width() - indent, break_on_hyphens=False) if _is_bounded() else [whole]
+    print_line(label, " " * (indent - len(label) - 1) + (lines[0] if lines else ""))
+    for line in lines[1:]:
+        print_line(f"{'':<{indent}}{line}")
+
+
+def width() -> int:
+    """Return how wide a line may be: the terminal's width, within reason."""
+    return max(LEAST_WIDTH, min(shutil.get_terminal_size().columns, MOST_WIDTH))
+
+
+def _is_bounded() -> bool:
+    return sys.stdout.isatty() or bool(os.environ.get("COLUMNS"))
+
+
+def cut(text: str, cells: int) -> str:
+    """Return a text that fits, with an ellipsis where it was cut; whole where nobody says how wide it may be."""
+    return text if len(text) <= cells or not _is_bounded() else f"{text[: max(0, cells - 1)].rstrip()}\u2026"

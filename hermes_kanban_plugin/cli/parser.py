@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STATUSES = sorted(status.value for status in rules.Status)
+# As in diagnosis.finding, which is imported only when something is looked for; a test compares them.
+LEVELS = ("info", "warning", "error", "critical")
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +44,7 @@ def build() -> argparse.ArgumentParser:
     _add_creating(verbs)
     _add_working(verbs)
     _add_operating(verbs)
+    _add_keeping(verbs)
     _add_serving(verbs)
     _add_installing(verbs)
     return parser
@@ -67,7 +70,7 @@ def words_for_the_host(arguments: Sequence[str]) -> list[str] | None:
     if not rest or rest[0].startswith("-"):
         return None
     verb, *more = rest
-    if verb in _verbs_of(build()):
+    if verb in commands_of(build()):
         ours = next((word.ours for word in words.EXTENDED if word.name == verb == "edit"), ())
         if not ours or {"-h", "--help", *(f"--{name.replace('_', '-')}" for name in ours)} & set(more):
             return None
@@ -82,10 +85,10 @@ def _split_board(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:named], arguments[named:]
 
 
-def _verbs_of(parser: argparse.ArgumentParser) -> set[str]:
-    return {
-        verb for action in parser._actions if isinstance(action, argparse._SubParsersAction) for verb in action.choices
-    }
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the verbs of a parser with their own parsers."""
+    (verbs,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(verbs.choices)
 
 
 def duration(text: str) -> int:
@@ -136,6 +139,9 @@ def _add_reading(verbs: _Verbs) -> None:
     events.add_argument("task_id", nargs="?")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--after", type=int, default=0, metavar="ID", help="only events after this id")
+    findings = _verb(verbs, "diagnostics", "explaining.diagnose", "say what is wrong on the board", json=True)
+    findings.add_argument("--severity", choices=LEVELS, help="only findings of this level or worse")
+    findings.add_argument("--task", metavar="TASK", help="only what concerns this task")
 
 
 def _add_creating(verbs: _Verbs) -> None:
@@ -201,6 +207,20 @@ def _add_operating(verbs: _Verbs) -> None:
         elif word.name == "edit":
             parser.add_argument("task_id")
         word.add_flags(parser)
+
+
+def _add_keeping(verbs: _Verbs) -> None:
+    watch = _verb(verbs, "watch", "watching.watch", "show the board live; a key takes a task back", json=True)
+    watch.add_argument("--once", action="store_true", help="print one picture and end")
+    _verb(verbs, "stats", "keeping.stats", "count what got done, how long it took, and why attempts ended", json=True)
+    gc = _verb(verbs, "gc", "keeping.gc", "forget what nobody needs: old history, logs, rows of ours", json=True)
+    gc.add_argument("--all", action="store_true", help="every board of the kanban home")
+    gc.add_argument("--dry-run", action="store_true", help="say what would go and change nothing")
+    for name, days, what in (("events", 30, "history"), ("logs", 30, "worker logs"), ("runs", 90, "rows of ours")):
+        about = f"keep {what} for N days after a task is finished (default {days})"
+        gc.add_argument(f"--{name}-days", type=int, default=days, metavar="N", help=about)
+    script = _verb(verbs, "completion", "completion.completion", "print a script that lets a shell complete our words")
+    script.add_argument("shell", choices=("bash", "fish", "zsh"))
 
 
 def _add_installing(verbs: _Verbs) -> None:

@@ -28,11 +28,17 @@ class Word(NamedTuple):
 
 
 def _add_status_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--probe", action="store_true", help="one line, and an exit status for each state")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_doctor_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fix", action="store_true", help="mend what setup can mend, then look again")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_why_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task_id")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -52,10 +58,72 @@ def _add_edit_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reset-failures", action="store_true", help="count failures anew; a block stays")
 
 
+def _add_accept_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task_id")
+    parser.add_argument("--reject", action="store_true", help="refuse it instead; the task goes on from where it is")
+    parser.add_argument("--dry-run", action="store_true", help="show what was handed over and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_board_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="every board of the kanban home")
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_pause_flags(parser: argparse.ArgumentParser) -> None:
+    _add_resume_flags(parser)
+    parser.add_argument("--reason", help="for whoever wonders later")
+
+
+def _add_resume_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("slug", nargs="?", metavar="BOARD", help="the board (default: the current one)")
+    _add_board_flags(parser)
+
+
+def _add_backup_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a new file, or a folder (default: kanban/backups)")
+    parser.add_argument("--keep", type=int, metavar="N", help="then keep only the N newest of this board in the folder")
+    parser.add_argument("--no-attachments", action="store_true", help="leave the attachments out")
+    _add_board_flags(parser)
+
+
+def _add_restore_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a snapshot, or a folder of them")
+    parser.add_argument("--force", action="store_true", help="although somebody is at work; they are fenced off")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_cancel_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task_id")
+    parser.add_argument("--subtree", action="store_true", help="and every task that waits for it")
+    parser.add_argument("--reason", help="kept in the history")
+    parser.add_argument("--dry-run", action="store_true", help="say which, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a new file (default: standard output)")
+
+
 NEW = (
     Word("status", "operating.status", "say who dispatches and what runs; changes nothing", _add_status_flags),
-    Word("doctor", "installing.doctor", "look for what is wrong with the installation", _add_doctor_flags),
+    Word("why", "explaining.explain", "say why a task is not running, and what happens next", _add_why_flags),
+    Word("doctor", "installing.doctor", "look for what is wrong, here and on the boards", _add_doctor_flags),
     Word("stop", "operating.stop", "end a task's worker and block the task until you unblock it", _add_stop_flags),
+    Word(
+        "accept",
+        "deciding.accept",
+        "take what a worker handed over too late for the end of its task",
+        _add_accept_flags,
+    ),
+    Word("cancel", "cancelling.cancel", "put a task away that is not wanted any more", _add_cancel_flags),
+    Word("pause", "keeping.pause", "start nothing new on a board; what runs goes on", _add_pause_flags),
+    Word("resume", "keeping.resume", "let the tasks of a paused board start again", _add_resume_flags),
+    Word("backup", "keeping.backup", "write a checked snapshot while everything goes on", _add_backup_flags),
+    Word("restore", "keeping.restore", "make a snapshot the board again; claims are voided", _add_restore_flags),
+    Word("export", "keeping.export", "print the board as JSON lines, without secrets", _add_export_flags),
 )
 EXTENDED = (
     Word(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin.models import TickReport
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.dispatch.reaper import Orphan
     from hermes_kanban_plugin.models import Rescued, Skipped, Started
@@ -37,6 +39,7 @@ class TickContext:
     ``may_start`` is False for a scan that only rescues. ``elsewhere`` counts running tasks by assignee on the other
     boards. ``slots`` bounds how many workers this tick may start (None: no bound but the caps). ``full`` makes it look
     at every run, also at those whose supervisor is being watched. ``actor`` is the person for whom it is done, if any.
+    ``only`` names, as task and run, all that may be taken back or repaired (None: whatever is found).
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class TickContext:
         slots: int | None = None,
         full: bool = True,
         actor: str | None = None,
+        only: Collection[tuple[str, int]] | None = None,
     ) -> None:
         self.runtime = runtime
         self.board = board
@@ -61,6 +65,7 @@ class TickContext:
         self.slots = slots
         self.full = full
         self.actor = actor
+        self.only = None if only is None else frozenset(only)
         self.orphans: list[Orphan] = []
         self.lingering: list[Orphan] = []
         self.rescued: list[Rescued] = []
@@ -69,6 +74,10 @@ class TickContext:
         self.started: list[Started] = []
         self.skipped: list[Skipped] = []
         self.failed: list[Skipped] = []
+
+    def may_touch(self, task_id: str, run_id: int | None) -> bool:
+        """Say whether a run may be taken back or repaired by this tick."""
+        return self.only is None or (task_id, run_id or 0) in self.only
 
     def report(self) -> TickReport:
         """Return what was done, as a model."""

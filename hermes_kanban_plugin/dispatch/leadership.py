@@ -11,6 +11,7 @@ from hermes_kanban_plugin import identity, locations
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.locks import FileLock
+from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.store import dispatchers
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Leadership:
         waiting = False
         while not self._lock.acquire():
             if not waiting:
-                log.info("another dispatcher holds %s; waiting to take over", self._lock.path)
+                log.info(entry("wait", f"another dispatcher holds {self._lock.path}; waiting to take over"))
                 waiting = True
             self._name_frozen_holder()
             if stop.wait(RETRY_SECONDS):
@@ -72,7 +73,7 @@ class Leadership:
             try:
                 self._write_note(location, key, now)
             except (KanbanError, sqlite3.Error) as problem:
-                log.warning("board %s does not know who serves it: %s", location.slug, problem)
+                log.warning(entry("note_failed", f"it does not know who serves it: {problem}", board=location.slug))
 
     def _write_note(self, location: BoardLocation, key: str, now: int) -> None:
         writer = self.runtime.open(location).writer
@@ -103,7 +104,7 @@ class Leadership:
                 try:
                     dispatchers.end(self.runtime.open(location).writer, term, reason, now)
                 except (KanbanError, sqlite3.Error) as problem:
-                    log.warning("board %s was not told that its dispatcher ends: %s", location.slug, problem)
+                    log.warning(entry("note_failed", f"it was not told that we end: {problem}", board=location.slug))
 
     def _name_frozen_holder(self) -> None:
         """Say once per holder when it holds the lock without ticking: it is stopped or starved."""

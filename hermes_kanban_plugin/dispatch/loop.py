@@ -22,6 +22,7 @@ from hermes_kanban_plugin.dispatch.tick import startable, tick_all
 from hermes_kanban_plugin.dispatch.watch import Watch
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.logbook import entries_of, entry
 from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.wake import Ear
 
@@ -105,7 +106,7 @@ class Dispatcher:
     def _serve(self) -> None:
         self._leadership.note_tick(self._boards())
         if self._leadership.follows_crash:
-            log.info("the dispatcher before this one crashed; workers come back step by step")
+            log.info(entry("ramp", "the dispatcher before this one crashed; workers come back step by step"))
             self._ramp = Ramp(self.runtime.clock.monotonic())
         self.runtime.manager.tell("kanban_gateway_startup", runtime=self.runtime)
         self._greet_new_boards()
@@ -142,15 +143,18 @@ class Dispatcher:
             try:
                 waiting = startable(self.runtime, self.runtime.open(location))
             except (KanbanError, sqlite3.Error) as problem:
-                log.warning("board %s cannot be counted: %s", location.slug, problem)
+                log.warning(entry("count_failed", str(problem), board=location.slug))
                 continue
             if waiting > 1:
-                words = "board %s: %d tasks are waiting; they are started ramped: 1, 2, 4 …"
-                log.warning(words, location.slug, waiting)
+                words = f"{waiting} tasks are waiting; they are started ramped: 1, 2, 4 …"
+                log.warning(entry("ramp", words, board=location.slug, waiting=waiting))
                 self._ramp = self._ramp or Ramp(self.runtime.clock.monotonic())
 
     def _publish(self, reports: list[TickReport]) -> None:
-        """Hand the reports on; an output that is full or closed must not end the dispatcher."""
+        """Log what was done and hand the reports on; an output that is full or closed must not end the dispatcher."""
+        for report in reports:
+            for line in entries_of(report):
+                log.info(line)
         if self._listener is None:
             return
         try:
@@ -216,7 +220,7 @@ class Dispatcher:
             try:
                 held = queries.held_runs(self.runtime.open(location).writer)
             except (KanbanError, sqlite3.Error) as problem:
-                log.warning("board %s cannot be waited for: %s", location.slug, problem)
+                log.warning(entry("wait_failed", str(problem), board=location.slug))
                 continue
             found += [run for run in held if run.supervised]
         return found

@@ -47,7 +47,8 @@ class Orphan(NamedTuple):
 class Action(NamedTuple):
     """The decision: keep it, rescue it, stop its processes first, or rescue it as a counted failure; and why.
 
-    ``outcome`` is the host's word for the end of the run; anything but ``reclaimed`` counts as a failure.
+    ``outcome`` is the host's word for the end of the run; ``crashed``, ``timed_out`` and ``spawn_failed`` count as the
+    task's failure.
     """
 
     deed: Deed

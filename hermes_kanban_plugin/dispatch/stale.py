@@ -15,6 +15,8 @@ from hermes_kanban_plugin.models import Rescued
 from hermes_kanban_plugin.store.connection import translating
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.runtime import Runtime
 
@@ -31,7 +33,14 @@ class Sweep(NamedTuple):
     doubtful: list[Rescued]
 
 
-def take_back(board: Board, runtime: Runtime, actor: str, *, dry_run: bool = False) -> Sweep:
+def take_back(
+    board: Board,
+    runtime: Runtime,
+    actor: str,
+    *,
+    dry_run: bool = False,
+    only: Collection[tuple[str, int]] | None = None,
+) -> Sweep:
     """Take back what a sweep would take back now, and name the person in the history.
 
     Args:
@@ -39,6 +48,7 @@ def take_back(board: Board, runtime: Runtime, actor: str, *, dry_run: bool = Fal
         runtime: the calling process.
         actor: for whom it is done.
         dry_run: do it on a copy in memory, stop nothing, and only say what would happen.
+        only: task and run (0: none) of what may be taken back, because it was shown; None for all that is found.
 
     Raises:
         BoardBusy: somebody else ticks the board all the time.
@@ -47,7 +57,7 @@ def take_back(board: Board, runtime: Runtime, actor: str, *, dry_run: bool = Fal
     if dry_run:
         copy = board.rehearsal()
         try:
-            return _sweep(TickContext(runtime, copy, dry_run=True, actor=actor))
+            return _sweep(TickContext(runtime, copy, dry_run=True, actor=actor, only=only))
         finally:
             copy.close()
     deadline = time.monotonic() + WAIT_SECONDS
@@ -55,7 +65,7 @@ def take_back(board: Board, runtime: Runtime, actor: str, *, dry_run: bool = Fal
         with locks.trying(locations.tick_lock(board.location.database)) as alone:
             if alone:
                 with translating(board.path):
-                    return _sweep(TickContext(runtime, board, actor=actor))
+                    return _sweep(TickContext(runtime, board, actor=actor, only=only))
         if time.monotonic() > deadline:
             raise BoardBusy(board.slug, int(WAIT_SECONDS))
         time.sleep(POLL_SECONDS)

@@ -15,7 +15,7 @@ from hermes_kanban_plugin import identity, locations, locks
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.roles import Role, role_of
-from hermes_kanban_plugin.store import connection, dispatchers
+from hermes_kanban_plugin.store import connection, dispatchers, flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.store.dispatchers import Term
+    from hermes_kanban_plugin.store.flags import Flag
 
 # The longest silence of a dispatcher that works: its tick is written every 10 s.
 SILENT_SECONDS = 45
@@ -48,7 +49,7 @@ class State(StrEnum):
 
 
 class BoardStanding(NamedTuple):
-    """One board: the newest term on it with the verdict on its dispatcher, its columns, and what runs.
+    """One board: the newest term on it with the verdict on its dispatcher, its columns, what runs, who paused it.
 
     ``problem`` says why it could not be read; the rest is empty then.
     """
@@ -59,6 +60,7 @@ class BoardStanding(NamedTuple):
     verdict: Verdict | None = None
     counts: dict[str, int] = {}
     running: Sequence[dict[str, Any]] = ()
+    paused: Flag | None = None
     problem: str | None = None
 
 
@@ -137,6 +139,7 @@ def _read(location: BoardLocation) -> BoardStanding:
                 term = dispatchers.latest(reader) if connection.columns_of(reader, "kp_dispatchers") else None
                 counts = {row["status"]: row["tasks"] for row in reader.execute(COUNTS)}
                 running = [dict(row) for row in reader.execute(RUNNING)]
+                paused = flags.find(reader, flags.PAUSED) if connection.columns_of(reader, "kp_flags") else None
         finally:
             reader.close()
     except (KanbanError, sqlite3.Error) as problem:
@@ -144,7 +147,7 @@ def _read(location: BoardLocation) -> BoardStanding:
     verdict = None
     if term is not None:
         verdict = identity.judge(term.dispatcher, identity.here(), identity.sight(term.dispatcher.pid))
-    return BoardStanding(location.slug, path, term, verdict, counts, running)
+    return BoardStanding(location.slug, path, term, verdict, counts, running, paused)
 
 
 def _command_of(pid: int | None) -> list[str] | None:

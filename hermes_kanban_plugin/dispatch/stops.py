@@ -9,6 +9,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from hermes_kanban_plugin.logbook import entry
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,7 +55,7 @@ class Stops:
         try:
             stopped = stop()
         except Exception as problem:  # noqa: BLE001 - isolation edge: whatever a plugin raises counts as not stopped
-            log.warning("run %d could not be stopped: %s", key[1], problem)
+            log.warning(entry("stop_failed", str(problem), run=key[1]))
         finally:
             self._results[key] = stopped
             if self._when_done is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import lanes, locations, locks
 from hermes_kanban_plugin.dispatch.context import Phase, TickContext
 from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import TickReport
 from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.connection import translating
@@ -51,7 +52,7 @@ def tick_all(
             elsewhere = running_on(runtime, others)
             report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
         except (KanbanError, sqlite3.Error) as problem:
-            log.error("board %s was not ticked: %s", location.slug, problem)
+            log.error(entry("tick_failed", str(problem), board=location.slug))
             runtime.forget(location.database)
             continue
         if slots is not None:
@@ -109,7 +110,8 @@ def run_phases(context: TickContext, phases: Iterable[Phase] = Phase) -> TickRep
 def startable(runtime: Runtime, board: Board) -> int:
     """Count the tasks of a board that a worker could be started for now, if there were no caps."""
     settings = runtime.settings
-    found = queries.candidates(board.reader, runtime.clock.now(), settings.plugin.rate_limit_cooldown_seconds)
+    bounds = settings.plugin.rate_limit_cooldown_seconds, settings.plugin.max_starts_per_hour
+    found = queries.candidates(board.reader, runtime.clock.now(), *bounds)
     named = (task.assignee or settings.host.default_assignee.strip().lower() for task in found)
     return sum(1 for name in named if name and lanes.lane_of(name, settings.plugin) is not None)
 
@@ -121,7 +123,7 @@ def running_on(runtime: Runtime, boards: Sequence[BoardLocation]) -> dict[str, i
         try:
             found = queries.running_by_assignee(runtime.open(location).reader)
         except (KanbanError, sqlite3.Error) as problem:
-            log.warning("board %s cannot be counted: %s", location.slug, problem)
+            log.warning(entry("count_failed", str(problem), board=location.slug))
             continue
         for assignee, running in found.items():
             counts[assignee] = counts.get(assignee, 0) + running

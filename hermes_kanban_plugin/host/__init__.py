@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from hermes_kanban_plugin import redaction
 from hermes_kanban_plugin.locations import kanban_root
 
 log = logging.getLogger(__name__)
+
+FIRST_WITH_PLAIN_FLAG = (0, 16)
 
 
 def is_installed() -> bool:
@@ -50,6 +53,18 @@ def command() -> list[str]:
     return [os.path.abspath(found)] if found else [sys.executable, "-m", "hermes_cli.main"]
 
 
+@cache
+def knows_plain_flag() -> bool:
+    """Say whether the host's program takes ``--cli``: since 0.16; one whose version cannot be told is taken for new."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        major, minor = version("hermes-agent").split(".")[:2]
+        return (int(major), int(minor)) >= FIRST_WITH_PLAIN_FLAG
+    except (PackageNotFoundError, ValueError):
+        return True
+
+
 def profile_home(profile: str) -> Path | None:
     """Return the home of a profile, or None when it was never created; ``default`` lives in the root itself."""
     root = kanban_root()
@@ -74,6 +89,9 @@ def profile_toolsets(profile: str) -> list[str]:
             toolsets = importlib.import_module("hermes_cli.tools_config")._get_platform_tools(config, "cli")
         finally:
             constants.reset_hermes_home_override(token)
+    except AttributeError as old:
+        log.debug("this Hermes does not pin toolsets for its workers either: %s", old)
+        return []
     except Exception as problem:  # noqa: BLE001 - a host of another version must not stop a worker from starting
         log.warning("toolsets of profile %s are not known, the worker uses its own: %s", profile, problem)
         return []

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.imports import after_import
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FunctionType, ModuleType
 
 log = logging.getLogger(__name__)
@@ -129,13 +130,21 @@ def _is_ours(function: Any) -> bool:
 
 
 def _is_known(name: str, function: FunctionType) -> bool:
-    import inspect  # late: it is there in every process that gets as far as this
+    import linecache  # late: it is there in every process that gets as far as this
 
     try:
-        # Of the code: a function that wraps the host's own would be taken for what it wraps.
-        return fingerprint(inspect.getsource(function.__code__)) == _SOURCES[name]
+        # Of the code: a function that wraps the host's own would be taken for what it wraps. Not by inspect.getsource,
+        # which looks through every loaded module for the one that the code is from, and reads it word by word.
+        code = function.__code__
+        return fingerprint(_block(linecache.getlines(code.co_filename), code.co_firstlineno - 1)) == _SOURCES[name]
     except (OSError, TypeError, AttributeError):
         return False  # no source, or not a function
+
+
+def _block(lines: Sequence[str], first: int) -> str:
+    """Return a function's source: its first line, and all that follows it and is indented, or empty."""
+    rest = takewhile(lambda line: line[:1] in " \t\n\r)", lines[first + 1 :])
+    return "".join([*lines[first : first + 1], *rest])
 
 
 def _replacement(name: str) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from hermes_kanban_plugin.diagnosis.ground import NETWORK_FILE_SYSTEMS, has_log_
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.errors import InvalidSettings, KanbanError, SetupRefused
 from hermes_kanban_plugin.host import file_check
-from hermes_kanban_plugin.installation import enabling, files, homes, start_file
+from hermes_kanban_plugin.installation import enabling, files, homes, start_file, tab
 from hermes_kanban_plugin.settings import PLUGIN_ID, load
 from hermes_kanban_plugin.store import connection
 
@@ -97,6 +97,12 @@ def _home(home: Home) -> Iterator[Finding]:
         yield Finding(
             kind="tool_override_missing", level=Level.ERROR, evidence=evidence, fix=SETUP,
             sentence=f"{where} loads the plugin, which may not replace the kanban tools there",
+        )  # fmt: skip
+    if start_file.runs_the_host() and start_file.find().clone is None and not tab.is_linked(home):
+        yield Finding(
+            kind="dashboard_tab_missing", level=Level.WARNING, fix=SETUP,
+            evidence={"profile": home.profile, "path": str(tab.place_in(home))},
+            sentence=f"{where}: hermes dashboard has no tab of ours",
         )  # fmt: skip
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin.errors import SetupRefused
-from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file
+from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file, tab
 from hermes_kanban_plugin.installation.journal import Journal
 from hermes_kanban_plugin.settings import PLUGIN_ID
 
@@ -65,6 +65,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
         known = journal.load(seen_journal) or Journal()
         entries = dict(known.entries)
         changes: list[Change] = []
+        links: list[Change] = []
         done: set[Path] = set()
         for home in homes.find(root, only):
             change, seen = _enable(home)
@@ -73,12 +74,12 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
                 changes.append(change)
                 key = str(home.config)
                 entries[key] = journal.note(entries.get(key), seen, change.content or b"")
-            if environment.clone is not None:
-                changes += _link(home, environment.clone)
-        links = {str(change.path): str(change.link) for change in changes if change.link is not None}
+            links += _link(home, environment.clone) if environment.clone is not None else _link_tab(home)
+        made = {str(change.path): str(change.link) for change in links}
         words, notes = _add_words(environment)
-        after = Journal(entries, {**known.links, **links})
-        return Plan([*changes, *words], [*notes, *_managed_notes()], seen_journal, after)
+        after = Journal(entries, {**known.links, **made})
+        notes += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
+        return Plan([*changes, *links, *words], [*notes, *_managed_notes()], seen_journal, after)
 
 
 def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -> Plan:
@@ -105,6 +106,8 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
             elif _is_enabled_by_hand(home):
                 notes.append(f"{home.config} enables it, and not through setup: hermes plugins disable {PLUGIN_ID}")
             changes += _unlink(home, links.pop(str(_plugin_folder(home)), None))
+            links.pop(str(tab.place_in(home)), None)
+            changes += _unlink_tab(home)
         if only:
             return Plan(changes, notes, seen_journal, Journal(entries, links))
         return Plan([*changes, *_remove_words(environment)], notes, seen_journal, None)
@@ -135,11 +138,14 @@ def _do(change: Change) -> None:
         files.replace(change.seen, change.content)
         return
     try:
-        if change.link is None:
+        if change.path.is_symlink():
             change.path.unlink()
-        else:
+        if change.link is not None:
             change.path.parent.mkdir(parents=True, exist_ok=True)
             change.path.symlink_to(change.link, target_is_directory=True)
+        elif change.path.parent.name == tab.FOLDER:
+            with suppress(OSError):  # somebody else's file is in it by now
+                change.path.parent.rmdir()
     except OSError as problem:
         raise SetupRefused(f"{change.path}: {problem.strerror}; what is listed above is done") from problem
 
@@ -230,6 +236,23 @@ def _unlink(home: Home, target: str | None) -> list[Change]:
     if target is None or not place.is_symlink() or os.readlink(place) != target:
         return []
     return [Change(place, "remove the link to the plugin's folder")]
+
+
+# --- the tab of the dashboard --------------------------------------------------------------------------------------
+
+
+def _link_tab(home: Home) -> list[Change]:
+    if tab.is_linked(home) or not (start_file.runs_the_host() and tab.may_link(home)):
+        return []
+    return [Change(tab.place_in(home), "add our tab to hermes dashboard", link=tab.PAGE)]
+
+
+def _taken_places(root: Path, only: Sequence[str] | None) -> list[Path]:
+    return [tab.place_in(home) for home in homes.find(root, only) if not tab.may_link(home)]
+
+
+def _unlink_tab(home: Home) -> list[Change]:
+    return [Change(tab.place_in(home), "take our tab from hermes dashboard")] if tab.is_ours(home) else []
 
 
 # --- the shell words -----------------------------------------------------------------------------------------------

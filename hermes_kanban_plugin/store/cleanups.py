@@ -15,7 +15,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class Cleanup(NamedTuple):
@@ -31,15 +31,12 @@ def due(connection: sqlite3.Connection) -> list[Cleanup]:
     return [Cleanup(*row) for row in connection.execute(statements.DUE_CLEANUPS)]
 
 
-def remove_due(
-    connection: sqlite3.Connection, roots: Sequence[str], is_vacant: Callable[[Cleanup], bool]
-) -> list[Cleanup]:
-    """Remove the folders that are due and vacant, and forget them; what could not be removed is tried again.
+def remove_due(connection: sqlite3.Connection, roots: Sequence[str]) -> list[Cleanup]:
+    """Remove the folders that are due and in which nobody works, and forget them; what is left is tried again.
 
     Args:
         connection: a writer.
         roots: the managed ``workspaces`` folders; only what lies strictly below one of them is ever removed.
-        is_vacant: says whether no process of the task lives any more.
 
     Returns:
         What was removed, or is not ours to remove.
@@ -48,7 +45,8 @@ def remove_due(
 
     removed = []
     for cleanup in due(connection):
-        if is_vacant(cleanup):
+        # The processes of every run of the task must be proven gone.
+        if connection.execute(statements.LIVING_RUN, {"task_id": cleanup.task_id}).fetchone() is None:
             if is_managed(cleanup.path, roots):
                 shutil.rmtree(cleanup.path, ignore_errors=True)
             if not (is_managed(cleanup.path, roots) and os.path.exists(cleanup.path)):

@@ -72,8 +72,8 @@ def open_writer(path: str) -> sqlite3.Connection:
     return connection
 
 
-def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
-    """Make a new board in WAL mode, whole or not at all: built under another name, then linked into place.
+def create_file(path: str, build: Callable[[sqlite3.Connection], None], journal: str = "WAL") -> bool:
+    """Make a new board, whole or not at all: built under another name, then linked into place.
 
     It is built with a rollback journal, so that all of it is in the one file that is linked: what a write-ahead log
     still holds when it is closed on a full disk is lost without a word.
@@ -81,6 +81,7 @@ def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
     Args:
         path: where the board shall be; its folder is made.
         build: makes the tables on the connection it is given.
+        journal: how it keeps its journal; ``DELETE`` makes a file that is complete by itself and read without traces.
 
     Returns:
         True if the board was made, False if somebody else's board already stands there (it is left alone).
@@ -95,7 +96,7 @@ def create_file(path: str, build: Callable[[sqlite3.Connection], None]) -> bool:
             connection = _connect(unfinished, "rwc")
             try:
                 build(connection)
-                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA journal_mode={journal}")
             finally:
                 connection.close()
         os.link(unfinished, path)

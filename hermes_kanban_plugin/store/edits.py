@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.errors import ChangedMeanwhile, UnknownTask, WrongState
-from hermes_kanban_plugin.store import journal, moves, outcomes, statements
+from hermes_kanban_plugin.store import failures, journal, moves, outcomes, statements
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def stop(connection: sqlite3.Connection, task_id: str, reason: str, actor: str, 
         row = moves.movable(connection, task_id, "stop", ("running", "ready", "review"), seen)
         moves.move(connection, row, now, "blocked", outcomes.kept(row))
         if row["current_run_id"]:
-            outcomes.close_run(connection, task_id, row["current_run_id"], now, "reclaimed", error=reason)
+            moves.supersede(connection, row, now, "reclaimed", error=reason)
         payload = {"reason": reason, "kind": None, "recurrences": row["block_recurrences"], "actor": actor}
         journal.append(connection, task_id, "blocked", payload, now, row["current_run_id"])
 
@@ -99,6 +99,7 @@ def reset_failures(connection: sqlite3.Connection, task_id: str, actor: str, now
             "error_seen": row["last_failure_error"] or "",
         }
         _change(connection, RESET_FAILURES, values)
+        failures.forgive(connection, task_id, now)
         _note(connection, task_id, ["consecutive_failures", "last_failure_error"], actor, now)
         if row["status"] == "blocked" and _newest_gate(connection, task_id) != "blocked":
             # A breaker's block held by its count alone: without this row the host would open it now (contract W5).
@@ -107,6 +108,19 @@ def reset_failures(connection: sqlite3.Connection, task_id: str, actor: str, now
                 "actor": actor,
             }  # fmt: skip
             journal.append(connection, task_id, "blocked", payload, now)
+
+
+def retry_now(connection: sqlite3.Connection, task_id: str, actor: str, now: int) -> None:
+    """Let a task wait no longer for its next attempt; if it waits for an outage, it probes. Its count stays.
+
+    Raises:
+        UnknownTask: nothing was done.
+        WrongState: it does not wait to be started.
+    """
+    with immediate(connection):
+        moves.movable(connection, task_id, "retry", ("ready", "review", "todo", "scheduled"), None)
+        failures.lift(connection, task_id, now)
+        _note(connection, task_id, ["retry_at"], actor, now)
 
 
 def _row(connection: sqlite3.Connection, task_id: str) -> sqlite3.Row:

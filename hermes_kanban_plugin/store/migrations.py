@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from sqlite_utils import Migrations
 
 from hermes_kanban_plugin.errors import SchemaTooNew
+from hermes_kanban_plugin.store import failure_tables
 from hermes_kanban_plugin.store.schema import wrap
 
 if TYPE_CHECKING:
@@ -109,6 +110,18 @@ def _add_progress_columns(database: Database) -> None:
     for column in ("progress_at", "repeated_calls", "retry_at"):
         runs.add_column(column, int)
     runs.add_column("stop_cause", str)
+
+
+@steps(name="0004_failures")
+def _create_failure_tables(database: Database) -> None:
+    """Create causes, counts, outages, late completions and flags."""
+    failure_tables.create(database)
+
+
+@steps(name="0005_first_output")
+def _add_first_output(database: Database) -> None:
+    """Add how a worker's output began, which a rotated log has lost."""
+    cast("Table", database["kp_runs"]).add_column("first_output", str)
 
 
 def is_current(connection: sqlite3.Connection) -> bool:

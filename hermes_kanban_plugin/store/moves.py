@@ -10,8 +10,9 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.errors import ChangedMeanwhile, InvalidArgument, UnknownTask, WrongState
-from hermes_kanban_plugin.store import journal, outcomes, statements
+from hermes_kanban_plugin.store import failures, journal, outcomes, statements
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ INSERT_TASK = (
 )
 INSERT_LINK = """
 INSERT INTO task_links (parent_id, child_id) VALUES (:parent_id, :child_id) ON CONFLICT DO NOTHING"""
-INSERT_COMMENT = """
-INSERT INTO task_comments (task_id, author, body, created_at) VALUES (:task_id, :author, :body, :now) RETURNING id"""
 DESCENDANTS = """
 WITH RECURSIVE below (id) AS (
     SELECT :child_id
@@ -205,7 +204,9 @@ def unblock(connection: sqlite3.Connection, task_id: str, actor: str, now: int, 
         waiting = connection.execute(statements.OPEN_PARENTS, {"task_id": task_id}).fetchone()[0]
         status = "todo" if waiting else "ready"
         move(connection, row, now, status, {**outcomes.kept(row), "failures": 0, "failure_error": None})
-        _close_leaked(connection, row, now)
+        if row["current_run_id"]:
+            supersede(connection, row, now, "reclaimed", error="the task was not running")
+        failures.forgive(connection, task_id, now)
         payload = {"actor": actor, **({"status": status} if status != "ready" else {})}
         journal.append(connection, task_id, "unblocked", payload, now)
         return status
@@ -229,6 +230,7 @@ def reclaim(connection: sqlite3.Connection, task_id: str, reason: str | None, ac
             else row["status"]
         )
         take_back(connection, row, status, {"failures": 0, "failure_error": None}, reason, actor, now)
+        failures.forgive(connection, task_id, now)
         return status
 
 
@@ -248,8 +250,7 @@ def take_back(
     """
     move(connection, row, now, status, {**outcomes.kept(row), **changes})
     if row["current_run_id"]:
-        error = reason or f"reclaimed by {actor}"
-        outcomes.close_run(connection, row["id"], row["current_run_id"], now, "reclaimed", error=error)
+        supersede(connection, row, now, "reclaimed", error=reason or f"reclaimed by {actor}")
     payload = {"manual": True, "reason": reason, "prev_lock": row["claim_lock"], "actor": actor}
     journal.append(connection, row["id"], "reclaimed", payload, now, row["current_run_id"])
 
@@ -264,7 +265,7 @@ def comment(connection: sqlite3.Connection, task_id: str, author: str, body: str
         if _status_of(connection, task_id) is None:
             raise UnknownTask(task_id)
         values = {"task_id": task_id, "author": author, "body": body, "now": now}
-        row = connection.execute(INSERT_COMMENT, values).fetchone()
+        row = connection.execute(statements.INSERT_COMMENT, values).fetchone()
         journal.append(connection, task_id, "commented", {"author": author, "len": len(body)}, now)
         return int(row["id"])
 
@@ -309,6 +310,14 @@ def move(
         raise ChangedMeanwhile(row["id"])
 
 
+def supersede(connection: sqlite3.Connection, row: sqlite3.Row, now: int, outcome: str, **words: Any) -> int:
+    """Close the run that holds a task because somebody else decided, in the caller's transaction; returns its id."""
+    run_id = int(row["current_run_id"])
+    outcomes.close_run(connection, row["id"], run_id, now, outcome, **words)
+    failures.note_end(connection, row["id"], run_id, Cause.SUPERSEDED)
+    return run_id
+
+
 def _close_or_record(
     connection: sqlite3.Connection,
     row: sqlite3.Row,
@@ -319,9 +328,7 @@ def _close_or_record(
 ) -> int | None:
     """Close the open run with what is to be kept; without one, keep it in a run of no length (contract section 2)."""
     if row["current_run_id"]:
-        run_id = int(row["current_run_id"])
-        outcomes.close_run(connection, row["id"], run_id, now, outcome, summary=summary, metadata=metadata)
-        return run_id
+        return supersede(connection, row, now, outcome, summary=summary, metadata=metadata)
     if not (summary or metadata):
         return None
     values = {
@@ -333,12 +340,6 @@ def _close_or_record(
         "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else None,
     }
     return int(connection.execute(statements.INSERT_ENDED_RUN, values).fetchone()["id"])
-
-
-def _close_leaked(connection: sqlite3.Connection, row: sqlite3.Row, now: int) -> None:
-    if row["current_run_id"]:
-        reason = "the task was not running"
-        outcomes.close_run(connection, row["id"], row["current_run_id"], now, "reclaimed", error=reason)
 
 
 def _note_takeover(connection: sqlite3.Connection, row: sqlite3.Row, verb: str, actor: str, now: int) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin import testpoints
-from hermes_kanban_plugin.store import journal, statements
+from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.store import failures, journal, statements
 from hermes_kanban_plugin.store.outcomes import close_run
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hermes_kanban_plugin.models import HeldRun
 
@@ -57,7 +58,7 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
     run = rescue.run
     values = {
         "task_id": run.task_id,
-        "status": run.source_status,
+        "status": run.source_status if run.run_id else _column_without_run(connection, run.task_id),
         "run_id": run.run_id or 0,
         "lock": run.lock or "",
         "expires_seen": run.claim_expires or 0,
@@ -70,6 +71,7 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
     if run.run_id:
         close_run(connection, run.task_id, run.run_id, now, rescue.outcome, error=rescue.reason)
         connection.execute(statements.MARK_ENDED, {"run_id": run.run_id, "now": now})
+        failures.note_end(connection, run.task_id, run.run_id, Cause.INFRASTRUCTURE)
     payload: dict[str, Any] = {
         "stale_lock": run.lock,
         "worker_pid": run.task_worker_pid,
@@ -78,10 +80,17 @@ def _rescue_one(connection: sqlite3.Connection, rescue: Rescue, now: int) -> boo
         "now": now,
         "reason": rescue.reason,
         "verdict": rescue.verdict,
+        "cause": Cause.INFRASTRUCTURE.value,
         **({"actor": rescue.actor} if rescue.actor else {}),
     }
     journal.append(connection, run.task_id, "reclaimed", payload, now, run.run_id)
     return True
+
+
+def _column_without_run(connection: sqlite3.Connection, task_id: str) -> str:
+    """Return where a task belongs that somebody wrote ``running`` on without a run: a finished one stays finished."""
+    row = connection.execute(statements.LAST_MOVE, {"task_id": task_id}).fetchone()
+    return "done" if row is not None and row["kind"] == "completed" else "ready"
 
 
 def confirm(connection: sqlite3.Connection, run: HeldRun, now: int, patience: int) -> bool:
@@ -110,17 +119,32 @@ def mark_ended(connection: sqlite3.Connection, run_ids: Sequence[int], now: int)
             connection.executemany(statements.MARK_ENDED, [{"run_id": run_id, "now": now} for run_id in run_ids])
 
 
-def repair(connection: sqlite3.Connection, now: int) -> list[Repair]:
+def repair(
+    connection: sqlite3.Connection,
+    now: int,
+    may_touch: Callable[[str, int | None], bool] = lambda task_id, run_id: True,
+    actor: str | None = None,
+) -> list[Repair]:
     """Close every pair of task and run that may not exist; opens no write transaction when there is none.
 
     A lock or run on a task that is not running is cleared, and an open run that no running task points to is closed,
     each with an event that says so. A finished task stays finished.
+
+    Args:
+        connection: a writer.
+        now: epoch seconds.
+        may_touch: whether a pair of task and run may be closed.
+        actor: the person for whom it is done, if any.
     """
     if not _has_strays(connection):
         return []
     with immediate(connection):
-        locks = [_clear_lock(connection, row, now) for row in connection.execute(statements.STRAY_LOCKS).fetchall()]
-        runs = [_close_stray(connection, row, now) for row in connection.execute(statements.STRAY_RUNS).fetchall()]
+        strays = connection.execute(statements.STRAY_LOCKS).fetchall()
+        locks = [
+            _clear_lock(connection, row, now, actor) for row in strays if may_touch(row["id"], row["current_run_id"])
+        ]
+        left = connection.execute(statements.STRAY_RUNS).fetchall()
+        runs = [_close_stray(connection, row, now, actor) for row in left if may_touch(row["task_id"], row["id"])]
     return [found for found in (*locks, *runs) if found is not None]
 
 
@@ -129,7 +153,7 @@ def _has_strays(connection: sqlite3.Connection) -> bool:
     return any(connection.execute(f"{query} LIMIT 1").fetchone() is not None for query in queries)
 
 
-def _clear_lock(connection: sqlite3.Connection, row: sqlite3.Row, now: int) -> Repair | None:
+def _clear_lock(connection: sqlite3.Connection, row: sqlite3.Row, now: int, actor: str | None) -> Repair | None:
     values = {
         "task_id": row["id"],
         "status": row["status"],
@@ -140,14 +164,17 @@ def _clear_lock(connection: sqlite3.Connection, row: sqlite3.Row, now: int) -> R
         return None
     problem = f"claim on a task that is {row['status']}"
     payload = {"stale_lock": row["claim_lock"], "worker_pid": row["worker_pid"], "now": now, "reason": problem}
+    payload |= {"actor": actor} if actor else {}
     journal.append(connection, row["id"], "reclaimed", payload, now, row["current_run_id"])
     return Repair(row["id"], row["current_run_id"], problem)
 
 
-def _close_stray(connection: sqlite3.Connection, row: sqlite3.Row, now: int) -> Repair | None:
+def _close_stray(connection: sqlite3.Connection, row: sqlite3.Row, now: int, actor: str | None) -> Repair | None:
     problem = f"open run of a task that is {row['status'] or 'gone'}"
     values = {"run_id": row["id"], "task_id": row["task_id"], "now": now, "reason": problem}
     if connection.execute(statements.CLOSE_STRAY_RUN, values).fetchone() is None:
         return None
-    journal.append(connection, row["task_id"], "reclaimed", {"now": now, "reason": problem}, now, row["id"])
+    failures.note_end(connection, row["task_id"], row["id"], Cause.SUPERSEDED)
+    payload = {"now": now, "reason": problem, **({"actor": actor} if actor else {})}
+    journal.append(connection, row["task_id"], "reclaimed", payload, now, row["id"])
     return Repair(row["task_id"], row["id"], problem)

@@ -10,13 +10,16 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin import rules
-from hermes_kanban_plugin.store import journal, leases, promotion, statements
+from hermes_kanban_plugin.breaker import Terms
+from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.store import briefings, failures, journal, leases, promotion, statements
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from hermes_kanban_plugin.handoff import Remains
     from hermes_kanban_plugin.store.leases import Lease
 
 MAX_FAILURE_TEXT = 500
@@ -41,17 +44,24 @@ class Handoff(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why an attempt failed; ``outcome`` is the host's word for it, ``event`` the history row's kind."""
+    """Why an attempt failed, what the history says of it, and by which terms it counts.
 
-    outcome: str
+    ``last_output`` is what the worker printed last, ``remains`` what it leaves to the next one.
+    """
+
+    cause: Cause
     error: str
-    event: str
     payload: Mapping[str, Any]
-    failure_limit: int = rules.DEFAULT_FAILURE_LIMIT
+    terms: Terms = Terms()
+    last_output: str | None = None
+    remains: Remains | None = None
 
 
 class ExitFacts(NamedTuple):
-    """What the supervisor saw when its worker ended: status, seconds of CPU, bytes of memory, last lines of output."""
+    """What the supervisor saw when its worker ended: status, seconds of CPU, bytes of memory, lines of output.
+
+    ``first_output`` is empty when ``last_output`` is all of it.
+    """
 
     exit_code: int | None = None
     exit_signal: int | None = None
@@ -59,6 +69,7 @@ class ExitFacts(NamedTuple):
     system_seconds: float | None = None
     peak_memory_bytes: int | None = None
     last_output: str | None = None
+    first_output: str | None = None
 
 
 def complete(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now: int) -> list[str]:
@@ -76,7 +87,7 @@ def complete(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now
         _finish(connection, lease, row, now, "done", changes, result=handoff.result)
         summary, metadata = _summary(handoff), handoff.metadata
         close_run(connection, lease.task_id, lease.run_id, now, "completed", summary=summary, metadata=metadata)
-        connection.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
+        connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.COMPLETED})
         return record_completion(connection, row, lease.run_id, handoff, now)
 
 
@@ -123,7 +134,7 @@ def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str |
         changes = {**kept(row), "block_kind": kind, "block_recurrences": route.recurrences}
         _finish(connection, lease, row, now, route.status, changes)
         close_run(connection, lease.task_id, lease.run_id, now, "blocked", summary=reason)
-        connection.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
+        connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.BLOCKED})
         journal.append(connection, lease.task_id, route.event, block_payload(route, reason, kind), now, lease.run_id)
         return route.status
 
@@ -152,67 +163,61 @@ def fail(connection: sqlite3.Connection, lease: Lease, failure: Failure, now: in
     Raises:
         Superseded: the run is not current any more; nothing was written.
     """
-    error = failure.error[:MAX_FAILURE_TEXT]
+    cause, error = failure.cause, failure.error[:MAX_FAILURE_TEXT]
+    fault = failures.Fault(lease.task_id, lease.run_id, cause, error, failure.last_output)
     with immediate(connection):
         row = leases.current(connection, lease)
-        count = rules.count_failure(row["consecutive_failures"], row["max_retries"], failure.failure_limit)
-        status = "blocked" if count.tripped else source_status(connection, lease.run_id)
-        changes = {**kept(row), "failures": count.failures, "failure_error": error}
-        _finish(connection, lease, row, now, status, changes)
+        booked = failures.book(connection, row, fault, failure.terms, now)
+        status = "blocked" if booked.tripped else source_status(connection, lease.run_id)
+        _finish(connection, lease, row, now, status, {**kept(row), "failures": booked.failures, "failure_error": error})
         # A launch that trips the breaker is booked as given up; a crash or time limit keeps its own word.
-        outcome = "gave_up" if count.tripped and failure.outcome == "spawn_failed" else failure.outcome
-        close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error)
-        journal.append_many(connection, _failure_events(lease, failure, count, error), now)
+        outcome = "gave_up" if booked.tripped and cause is Cause.SPAWN_FAILED else cause.words.outcome
+        left = {"unfinished": failure.remains.facts()} if failure.remains else None
+        close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error, metadata=left)
+        if failure.remains:
+            briefings.leave(connection, lease, cause, error, failure.remains, now)
+        journal.append_many(connection, failures.events_of(fault, failure.payload, booked), now)
         return status
-
-
-def _failure_events(
-    lease: Lease, failure: Failure, count: rules.FailureCount, error: str
-) -> list[tuple[str, str, Mapping[str, Any], int]]:
-    counted: Mapping[str, Any] = {**failure.payload, "failures": count.failures}
-    events = [(lease.task_id, failure.event, counted, lease.run_id)]
-    if count.tripped:
-        payload = {
-            "failures": count.failures,
-            "effective_limit": count.limit,
-            "limit_source": count.limit_source,
-            "error": error,
-            "trigger_outcome": failure.outcome,
-        }
-        events.append((lease.task_id, "gave_up", payload, lease.run_id))
-        if rules.host_would_reopen(count):
-            reason = f"gave up after {count.failures} failure(s): {error}"
-            events.append((lease.task_id, "blocked", {"reason": reason, "kind": None, "recurrences": 0}, lease.run_id))
-    return events
 
 
 def release(
     connection: sqlite3.Connection,
     lease: Lease,
-    outcome: str,
+    cause: Cause,
     error: str,
     payload: Mapping[str, Any],
     now: int,
+    terms: Terms = Terms(),  # noqa: B008 - immutable
 ) -> str:
     """Give the task back without counting a failure; returns the column it went back to.
 
     Args:
         connection: a writer.
         lease: the current lease.
-        outcome: ``reclaimed`` (interrupted, infrastructure), ``rate_limited`` (try later) or ``stale`` (silent).
+        cause: why, one that does not count.
         error: the reason, kept on the run.
         payload: what the history row says.
         now: epoch seconds.
+        terms: how long a task waits that its provider refused.
 
     Raises:
         Superseded: the run is not current any more; nothing was written.
     """
+    words = cause.words
+    said: dict[str, Any] = {**payload, "reason": error, **({} if cause == words.event else {"cause": cause.value})}
     with immediate(connection):
         row = leases.current(connection, lease)
         status = source_status(connection, lease.run_id)
         _finish(connection, lease, row, now, status, kept(row))
-        close_run(connection, lease.task_id, lease.run_id, now, outcome, error=error)
-        journal.append(connection, lease.task_id, outcome, {**payload, "reason": error}, now, lease.run_id)
+        close_run(connection, lease.task_id, lease.run_id, now, words.outcome, error=error)
+        persists = False
+        if cause is Cause.RATE_LIMITED:
+            said["retry_at"], persists = failures.refuse(connection, lease.task_id, lease.run_id, terms, now)
+        else:
+            failures.note_end(connection, lease.task_id, lease.run_id, cause)
+        journal.append(connection, lease.task_id, words.event, said, now, lease.run_id)
+        if persists:
+            journal.append(connection, lease.task_id, "rate_limit_persists", {"reason": error}, now, lease.run_id)
         return status
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from hermes_kanban_plugin.breaker import DEFAULT_STARTS_PER_HOUR
 from hermes_kanban_plugin.models import Event, HeldRun, Run, Task
 from hermes_kanban_plugin.store import statements
 from hermes_kanban_plugin.store.schema import wrap
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from sqlite_utils.db import Table
 
 _RUN_FACTS = (
-    "lane, accepted_at, supervisor_pid, exit_code, exit_signal, user_seconds, system_seconds, peak_memory_bytes, "
-    "last_output"
-)
+    "lane", "accepted_at", "supervisor_pid", "exit_code", "exit_signal", "user_seconds", "system_seconds",
+    "peak_memory_bytes", "first_output", "last_output", "cause", "retry_at",
+)  # fmt: skip
 # The newest word on a card decides (contract W11): was it parked by the loop breaker, or put there by somebody?
 _OPEN_TRIAGE = """
 SELECT id FROM tasks
@@ -63,10 +64,10 @@ def list_runs(connection: sqlite3.Connection, task_id: str) -> list[Run]:
     """Return the attempts at a task, oldest first, with what their supervisors saw."""
     rows = {row["id"]: dict(row) for row in table(connection, "task_runs").rows_where("task_id = ?", [task_id])}
     if _has_own_tables(connection):
-        facts = f"SELECT run_id, {_RUN_FACTS} FROM kp_runs WHERE task_id = :task_id"
-        for row in connection.execute(facts, {"task_id": task_id}):
+        for row in connection.execute("SELECT * FROM kp_runs WHERE task_id = :task_id", {"task_id": task_id}):
             if row["run_id"] in rows:
-                rows[row["run_id"]].update({name: row[name] for name in row.keys() if name != "run_id"})  # noqa: SIM118
+                # A board that was last written by an older version of ours lacks the newest ones.
+                rows[row["run_id"]].update({name: row[name] for name in row.keys() if name in _RUN_FACTS})  # noqa: SIM118
     return [Run.model_validate(rows[run_id]) for run_id in sorted(rows)]
 
 
@@ -149,9 +150,19 @@ def lingering_runs(connection: sqlite3.Connection) -> list[HeldRun]:
     return [HeldRun.model_validate(dict(row)) for row in connection.execute(statements.LINGERING)]
 
 
-def candidates(connection: sqlite3.Connection, now: int, cooldown: int) -> list[Task]:
-    """Return the tasks that may be started, best first; ``cooldown`` is the pause in seconds after "try later"."""
-    rows = connection.execute(statements.CANDIDATES, {"now": now, "cooldown": cooldown})
+def candidates(
+    connection: sqlite3.Connection, now: int, cooldown: int, max_starts: int = DEFAULT_STARTS_PER_HOUR
+) -> list[Task]:
+    """Return the tasks that may be started, best first.
+
+    Args:
+        connection: of a prepared board.
+        now: epoch seconds.
+        cooldown: the pause in seconds after "try later", for runs that name none themselves.
+        max_starts: how often one task may be started within an hour.
+    """
+    values = {"now": now, "cooldown": cooldown, "max_starts": max_starts}
+    rows = connection.execute(statements.CANDIDATES, values)
     return [Task.model_validate(dict(row)) for row in rows]
 
 

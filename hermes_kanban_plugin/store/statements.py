@@ -13,6 +13,9 @@ PARENTS_FINISHED = """NOT EXISTS (
     SELECT 1 FROM task_links JOIN tasks AS parent ON parent.id = task_links.parent_id
     WHERE task_links.child_id = tasks.id AND parent.status NOT IN ('done', 'archived'))"""
 
+# On a paused board nothing is claimed; pausing takes back what was claimed and not accepted (maintenance/pausing.py).
+NOT_PAUSED = "NOT EXISTS (SELECT 1 FROM kp_flags WHERE kp_flags.name = 'paused')"
+
 # What only the current run may touch: the fence.
 _CURRENT = "id = :task_id AND status = 'running' AND current_run_id = :run_id AND claim_lock = :lock"
 _OPEN_RUN = "id = :run_id AND task_id = :task_id AND ended_at IS NULL"
@@ -29,21 +32,35 @@ SELECT lane, host_id, boot_id, pid_namespace, worker_pid, worker_started FROM kp
 WHERE run_id = :run_id AND task_id = :task_id"""
 
 # Tasks that a dispatcher may start now, best first (contract section 4: priority, then age). The processes of an
-# earlier run must be proven gone, and a run that ended with "try later" has its pause: until when its provider said,
-# else the cooldown.
+# earlier run must be proven gone. The last run says whether the task has a wait (a moment of its own, else the cooldown
+# after a refusal), whether it fails like others do (then only the one that probes may start), and whether what it
+# handed over too late waits for a person. Nothing at all is started too often within an hour, or on a paused board.
 CANDIDATES = f"""
-SELECT * FROM tasks
-WHERE status IN ('ready', 'review') AND claim_lock IS NULL AND current_run_id IS NULL
-    AND (status <> 'ready' OR {PARENTS_FINISHED})
+SELECT tasks.* FROM tasks
+    LEFT JOIN task_runs AS newest
+        ON newest.id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)
+    LEFT JOIN kp_runs AS facts ON facts.run_id = newest.id
+WHERE tasks.status IN ('ready', 'review') AND tasks.claim_lock IS NULL AND tasks.current_run_id IS NULL
+    AND (tasks.status <> 'ready' OR {PARENTS_FINISHED})
+    AND {NOT_PAUSED}
     AND NOT EXISTS (
         SELECT 1 FROM kp_runs
         WHERE kp_runs.task_id = tasks.id AND kp_runs.accepted_at IS NOT NULL AND kp_runs.ended_at IS NULL)
+    AND NOT (newest.id IS NOT NULL AND newest.ended_at <= :now
+        AND COALESCE(facts.retry_at, CASE WHEN newest.outcome = 'rate_limited' THEN newest.ended_at + :cooldown END, 0)
+            > :now)
     AND NOT EXISTS (
-        SELECT 1 FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
-        WHERE task_runs.id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)
-            AND task_runs.outcome = 'rate_limited' AND task_runs.ended_at <= :now
-            AND COALESCE(kp_runs.retry_at, task_runs.ended_at + :cooldown) > :now)
-ORDER BY priority DESC, created_at, id"""
+        SELECT 1 FROM kp_outages
+        WHERE kp_outages.signature = facts.signature AND kp_outages.closed_at IS NULL
+            AND NOT (COALESCE(kp_outages.probe_task_id, '') = tasks.id AND kp_outages.probe_run_id IS NULL))
+    AND NOT EXISTS (
+        SELECT 1 FROM kp_completions
+        WHERE kp_completions.task_id = tasks.id AND kp_completions.run_id = newest.id
+            AND kp_completions.decided_at IS NULL)
+    AND (newest.id IS NULL OR :max_starts > (
+        SELECT count(*) FROM kp_runs
+        WHERE kp_runs.task_id = tasks.id AND kp_runs.claimed_at > :now - 3600 AND kp_runs.claimed_at <= :now))
+ORDER BY tasks.priority DESC, tasks.created_at, tasks.id"""
 
 RUNNING_BY_ASSIGNEE = """
 SELECT COALESCE(assignee, '') AS assignee, count(*) AS running FROM tasks WHERE status = 'running' GROUP BY assignee"""
@@ -64,16 +81,18 @@ INSERT INTO task_runs (task_id, profile, step_key, status, claim_lock, claim_exp
 SELECT id, assignee, current_step_key, 'running', :lock_prefix || '-' || id, :expires, max_runtime_seconds, :now
 FROM tasks
 WHERE id IN ({{ids}}) AND status = :source AND claim_lock IS NULL AND current_run_id IS NULL
+    AND {NOT_PAUSED}
     AND (:source <> 'ready' OR {PARENTS_FINISHED})
 RETURNING id, task_id, claim_lock"""
 
-CLAIM_TASKS = """
+CLAIM_TASKS = f"""
 UPDATE tasks SET
     status = 'running', claim_lock = opened.claim_lock, claim_expires = :expires, current_run_id = opened.id,
     worker_pid = NULL, last_heartbeat_at = NULL, started_at = COALESCE(tasks.started_at, :now)
 FROM task_runs AS opened
 WHERE opened.task_id = tasks.id AND opened.claim_lock = :lock_prefix || '-' || tasks.id AND opened.ended_at IS NULL
-    AND tasks.id IN ({ids}) AND tasks.status = :source AND tasks.claim_lock IS NULL AND tasks.current_run_id IS NULL
+    AND tasks.id IN ({{ids}}) AND tasks.status = :source AND tasks.claim_lock IS NULL AND tasks.current_run_id IS NULL
+    AND {NOT_PAUSED}
 RETURNING id"""
 
 RECORD_RUNS = """
@@ -138,6 +157,8 @@ WHERE {_OPEN_RUN}
 RETURNING id"""
 
 # The run was ended by its own worker, which may now say goodbye in peace.
+NOTE_OWN_END = """
+UPDATE kp_runs SET final_word_at = :now, cause = :cause WHERE run_id = :run_id AND task_id = :task_id"""
 NOTE_FINAL_WORD = "UPDATE kp_runs SET final_word_at = :now WHERE run_id = :run_id AND task_id = :task_id"
 
 # What a run's worker reports about itself, and why its supervisor stops it: beside the run that is current.
@@ -149,7 +170,8 @@ NOTE_STOP = f"UPDATE kp_runs SET stop_cause = :cause WHERE {_KNOWN_RUN}"
 RECORD_EXIT = """
 UPDATE kp_runs SET
     ended_at = :now, exit_code = :exit_code, exit_signal = :exit_signal, user_seconds = :user_seconds,
-    system_seconds = :system_seconds, peak_memory_bytes = :peak_memory_bytes, last_output = :last_output
+    system_seconds = :system_seconds, peak_memory_bytes = :peak_memory_bytes, last_output = :last_output,
+    first_output = :first_output
 WHERE run_id = :run_id AND task_id = :task_id"""
 
 # --- moves of an operator: the WHERE repeats the row that the operator was shown -----------------------------------
@@ -164,6 +186,9 @@ UPDATE tasks SET
 WHERE id = :task_id AND status = :status_seen
     AND COALESCE(current_run_id, 0) = :run_id_seen AND COALESCE(claim_lock, '') = :lock_seen
 RETURNING id"""
+
+INSERT_COMMENT = """
+INSERT INTO task_comments (task_id, author, body, created_at) VALUES (:task_id, :author, :body, :now) RETURNING id"""
 
 INSERT_ENDED_RUN = """
 INSERT INTO task_runs (task_id, profile, step_key, status, outcome, summary, metadata, started_at, ended_at)
@@ -180,6 +205,12 @@ WHERE id = :task_id AND status = 'running' AND COALESCE(current_run_id, 0) = :ru
     AND COALESCE(claim_lock, '') = :lock AND COALESCE(claim_expires, 0) = :expires_seen
     AND COALESCE(worker_pid, 0) = :worker_pid_seen AND COALESCE(last_heartbeat_at, 0) = :heartbeat_seen
 RETURNING id"""
+
+LAST_MOVE = """
+SELECT kind FROM task_events
+WHERE task_id = :task_id AND kind IN (
+    'created', 'completed', 'blocked', 'unblocked', 'promoted', 'promoted_manual', 'status', 'claimed', 'reclaimed')
+ORDER BY id DESC LIMIT 1"""
 
 # Every run that holds a task now, with what is known about its processes.
 HELD = """

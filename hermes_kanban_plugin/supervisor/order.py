@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.store.leases import Lease
 
 
@@ -18,9 +19,9 @@ class Order(NamedTuple):
     ``directory`` describe the worker; ``log`` is the file its output is appended to. ``completes`` says that exit
     status 0 means done (command lanes) rather than "forgot to say so" (Hermes workers). Durations are seconds:
     ``grace_seconds`` lie between TERM and KILL, ``farewell_seconds`` are what a worker gets to end by itself after its
-    final word; ``max_runtime`` bounds the attempt or is None. ``heartbeat_limit`` and ``stale_timeout`` say when a
-    silent worker counts as wedged, 0 for never. Whatever is new has a default, because the dispatcher that writes an
-    order may be older than the supervisor that reads it.
+    final word; ``terms`` say what a failure costs; ``max_runtime`` bounds the attempt or is None. ``heartbeat_limit``
+    and ``stale_timeout`` say when a silent worker counts as wedged, 0 for never. Whatever is new has a default, because
+    the dispatcher that writes an order may be older than the supervisor that reads it.
     """
 
     root: str
@@ -35,7 +36,7 @@ class Order(NamedTuple):
     lease_seconds: int
     grace_seconds: float
     farewell_seconds: float
-    failure_limit: int
+    terms: Terms = Terms()
     max_runtime: int | None = None
     heartbeat_limit: int = 0
     stale_timeout: int = 0
@@ -53,6 +54,9 @@ class Order(NamedTuple):
         """
         try:
             fields: dict[str, Any] = json.loads(text)
-            return cls(**{**fields, "lease": Lease(*fields["lease"])})
+            # What an older dispatcher, still running beside a newer package, wrote instead of terms.
+            limit = fields.pop("failure_limit", Terms().failure_limit)
+            terms = Terms(*fields.get("terms", [limit]))
+            return cls(**{**fields, "lease": Lease(*fields["lease"]), "terms": terms})
         except (TypeError, KeyError) as problem:
             raise ValueError(f"not a supervisor's order: {problem}") from problem

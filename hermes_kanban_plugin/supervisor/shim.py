@@ -15,19 +15,21 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import identity, redaction, testpoints, wake
+from hermes_kanban_plugin import handoff, identity, redaction, testpoints, wake
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
+from hermes_kanban_plugin.handoff import Remains
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
-from hermes_kanban_plugin.store import cleanups, leases, outcomes, statements
+from hermes_kanban_plugin.store import briefings, cleanups, leases, outcomes
 from hermes_kanban_plugin.store.connection import open_reader, open_writer
 from hermes_kanban_plugin.store.transaction import immediate
-from hermes_kanban_plugin.supervisor import output
+from hermes_kanban_plugin.supervisor import changes, output
 from hermes_kanban_plugin.supervisor.alarm import Alarm
 from hermes_kanban_plugin.supervisor.order import Order
 from hermes_kanban_plugin.supervisor.staleness import Limits, Pulse, is_stale
 from hermes_kanban_plugin.supervisor.sweep import end_leftovers
-from hermes_kanban_plugin.supervisor.verdicts import Cause, Decision, decide
+from hermes_kanban_plugin.supervisor.verdicts import Decision, Stop, decide
 from hermes_kanban_plugin.supervisor.worker import Ending, Worker, fork
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 # How often the board is asked whether the run is still current; the question costs microseconds.
 WATCH_SECONDS = 0.25
 RECORD_ATTEMPTS_SECONDS = 60.0
+# How long may be looked for what a worker left in its workspace: less than the part of a lease that is left by then.
+LOOK_SECONDS, QUICK_LOOK_SECONDS = 3.0, 0.25
 
 
 def main() -> int:
@@ -64,7 +68,7 @@ class Supervisor:
     def __init__(self, order: Order, clock: Clock) -> None:
         self.order = order
         self.clock = clock
-        self.cause = Cause.NONE
+        self.stop = Stop.NONE
         self._alarm = Alarm()
         self._stopped_at: float | None = None
         self._closed_at: float | None = None
@@ -74,6 +78,8 @@ class Supervisor:
         self._lease_ends = 0.0
         self._expires = 0
         self._started = 0.0
+        self._began = 0
+        self._log_began = 0
         self._renewed = 0.0
         self._pulse = Pulse(None, 0.0)
         self._silence = 0.0
@@ -82,6 +88,7 @@ class Supervisor:
         """Carry the order out; returns the exit status of the supervisor."""
         try:
             with output.opened(self.order.log) as log:
+                self._log_began = output.length(log)
                 worker = fork(self.order.argv, self.order.environment, self.order.directory, log)
                 if not self._accept(worker):
                     return 1
@@ -106,6 +113,7 @@ class Supervisor:
         except sqlite3.Error:
             worker.dismiss()
             raise
+        self._began = now
         self._started = self._renewed = self.clock.monotonic()
         self._pulse = Pulse(None, self._started)
         self._lease_ends = self._started + self.order.lease_seconds
@@ -129,26 +137,26 @@ class Supervisor:
         while not worker.has_ended():
             now = self.clock.monotonic()
             self._keep_lease()
-            if self.cause is Cause.NONE:
-                self.cause = self._reason_to_stop(now)
-            if self.cause is not Cause.NONE:
+            if self.stop is Stop.NONE:
+                self.stop = self._reason_to_stop(now)
+            if self.stop is not Stop.NONE:
                 self._stop(worker, now)
             self._alarm.wait(WATCH_SECONDS)
-        if self._alarm.told_to_stop and self.cause is Cause.NONE:
-            self.cause = Cause.INTERRUPTED  # both were told to stop, and the worker was quicker
+        if self._alarm.told_to_stop and self.stop is Stop.NONE:
+            self.stop = Stop.INTERRUPTED  # both were told to stop, and the worker was quicker
 
-    def _reason_to_stop(self, now: float) -> Cause:
+    def _reason_to_stop(self, now: float) -> Stop:
         limit = self.order.max_runtime
         if self._alarm.told_to_stop:
-            return Cause.INTERRUPTED
+            return Stop.INTERRUPTED
         if not self._is_current():
-            return Cause.LEASE_LOST if now >= self._farewell_ends(now) else Cause.NONE
+            return Stop.LEASE_LOST if now >= self._farewell_ends(now) else Stop.NONE
         if now >= self._lease_ends:
-            return Cause.LEASE_LOST
+            return Stop.LEASE_LOST
         if limit is not None and now - self._started >= limit:
-            return Cause.OVERDUE
+            return Stop.OVERDUE
         limits = Limits(self.order.heartbeat_limit, self.order.stale_timeout)
-        return Cause.STALE if is_stale(self._pulse, limits, self._started, now) else Cause.NONE
+        return Stop.STALE if is_stale(self._pulse, limits, self._started, now) else Stop.NONE
 
     def _is_current(self) -> bool:
         """Ask the board whether the run still holds its task; a board that cannot be read gives no reason to stop."""
@@ -170,7 +178,7 @@ class Supervisor:
 
     def _keep_lease(self) -> None:
         """Renew the lease while anything of the run is left, unless it was lost: a long grace may outlast it."""
-        if self.cause is not Cause.LEASE_LOST:
+        if self.stop is not Stop.LEASE_LOST:
             self._renew_if_due(self.clock.monotonic())
 
     def _renew_if_due(self, now: float) -> None:
@@ -195,58 +203,79 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Say on the board why the worker is stopped, so that it does not take the signal for an interruption."""
-        if self.cause in (Cause.OVERDUE, Cause.STALE):
+        if self.stop in (Stop.OVERDUE, Stop.STALE):
             with suppress(CallerMistake, sqlite3.Error):  # then it may; it is stopped in any case
-                leases.note_stop(self._writer, self.order.lease, self.cause)
+                leases.note_stop(self._writer, self.order.lease, self.stop)
 
     def _record(self, ending: Ending, problem: str | None) -> None:
         """Write how it ended; a run that already ended on the board (its worker spoke, or it lost it) keeps its end."""
-        last_output = redaction.redact(output.tail(self.order.log))
-        facts = outcomes.ExitFacts(*ending, last_output=last_output or None)
+        first, last = (
+            redaction.redact(part(self.order.log, self._log_began)) or None for part in (output.head, output.tail)
+        )
+        facts = outcomes.ExitFacts(*ending, last_output=last, first_output=first)
         decision = self._decide(ending, problem)
-        self._insist(lambda: self._write(decision, facts, ending))
+        left = self._look_around(decision, facts)
+        self._insist(lambda: self._write(decision, facts, left))
 
     def _decide(self, ending: Ending, problem: str | None) -> Decision:
         if problem is not None:
-            return Decision("fail", "spawn_failed", "spawn_failed", problem)
+            return Decision(Cause.SPAWN_FAILED, problem)
         runtime = self.clock.monotonic() - self._started
-        if self.order.completes and ending.exit_code == 0 and self.cause is Cause.INTERRUPTED:
-            self.cause = Cause.NONE  # it was told to stop and finished its work all the same
+        if self.order.completes and ending.exit_code == 0 and self.stop is Stop.INTERRUPTED:
+            self.stop = Stop.NONE  # it was told to stop and finished its work all the same
         limit, silence = self.order.max_runtime, self._silence
         completes = self.order.completes
-        return decide(ending, self.cause, completes=completes, runtime=runtime, limit=limit, silence=silence)
+        return decide(ending, self.stop, completes=completes, runtime=runtime, limit=limit, silence=silence)
 
-    def _write(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending) -> None:
+    def _look_around(self, decision: Decision, facts: outcomes.ExitFacts) -> Remains | None:
+        """Return what the worker left behind, where the next one is an agent that can go on from it."""
+        cause = decision.cause
+        with suppress(sqlite3.Error):
+            cause = briefings.cause_of(self._reader, self.order.lease) or cause  # it gave up itself
+        if self.order.completes or cause not in handoff.WORTH_KEEPING:
+            return None
+        self._keep_lease()
+        # A worker that died is followed by the next one at once; the others can wait for a moment.
+        seconds = QUICK_LOOK_SECONDS if cause is Cause.CRASHED else LOOK_SECONDS
+        found = changes.changes_in(self.order.directory, self._began, self.order.environment, seconds)
+        found = found._replace(difference=redaction.redact(found.difference))
+        runtime = int(self.clock.monotonic() - self._started)
+        return Remains(facts.last_output or "", found, facts.exit_code, facts.exit_signal, runtime)
+
+    def _write(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None) -> None:
         """Write the end of the run and the end of its processes in one transaction."""
         lease, now = self.order.lease, self.clock.now()
         with immediate(self._writer):
-            with suppress(CallerMistake):  # ended by its worker or taken by somebody else: that word stands
-                self._end_run(decision, facts, ending, now)
+            try:
+                self._end_run(decision, facts, left, now)
+            except CallerMistake:  # ended by its worker or taken by somebody else: that word stands
+                if left is not None:
+                    briefings.leave_afterwards(self._writer, lease, left, now)
             testpoints.reach("supervisor.in_record")
             outcomes.record_exit(self._writer, lease, facts, now)
 
-    def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, ending: Ending, now: int) -> None:
-        lease, payload = self.order.lease, self._payload(ending)
-        if decision.kind == "complete":
+    def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None, now: int) -> None:
+        lease, cause, payload = self.order.lease, decision.cause, self._payload(facts)
+        if cause is Cause.COMPLETED:
             summary = facts.last_output or "finished without output"
             outcomes.complete(self._writer, lease, outcomes.Handoff(summary=summary, metadata={"exit_code": 0}), now)
-        elif decision.kind == "release":
-            outcomes.release(self._writer, lease, decision.outcome, decision.error, payload, now)
-        else:
-            limit = self.order.failure_limit
-            failure = outcomes.Failure(decision.outcome, decision.error, decision.event, payload, limit)
+        elif cause.counts:
+            terms, words = self.order.terms, facts.last_output
+            failure = outcomes.Failure(cause, decision.error, payload, terms, words, left)
             outcomes.fail(self._writer, lease, failure, now)
+        else:
+            outcomes.release(self._writer, lease, cause, decision.error, payload, now, self.order.terms)
 
-    def _payload(self, ending: Ending) -> dict[str, object]:
-        payload: dict[str, object] = {"claimer": self.order.lease.lock, "exit_code": ending.exit_code}
-        if ending.exit_signal is not None:
-            payload["exit_signal"] = ending.exit_signal
-        if self.cause is Cause.OVERDUE:
+    def _payload(self, facts: outcomes.ExitFacts) -> dict[str, object]:
+        payload: dict[str, object] = {"claimer": self.order.lease.lock, "exit_code": facts.exit_code}
+        if facts.exit_signal is not None:
+            payload["exit_signal"] = facts.exit_signal
+        if self.stop is Stop.OVERDUE:
             payload |= {
                 "elapsed_seconds": int(self.clock.monotonic() - self._started),
                 "limit_seconds": self.order.max_runtime,
             }
-        if self.cause is Cause.STALE:
+        if self.stop is Stop.STALE:
             payload |= {
                 "elapsed_seconds": int(self.clock.monotonic() - self._started),
                 "last_heartbeat_at": self._pulse.beat_at,
@@ -268,12 +297,8 @@ class Supervisor:
                 time.sleep(0.2)
 
     def _clean_up(self) -> None:
-        """Remove the workspace if it is due; another task's folder is only touched when no run of it is open."""
-
-        def is_vacant(cleanup: cleanups.Cleanup) -> bool:
-            return self._writer.execute(statements.LIVING_RUN, {"task_id": cleanup.task_id}).fetchone() is None
-
+        """Remove the workspaces that are due, also of other tasks."""
         try:
-            cleanups.remove_due(self._writer, [self.order.workspaces], is_vacant)
+            cleanups.remove_due(self._writer, [self.order.workspaces])
         except sqlite3.Error as problem:
             print(f"left for the next tick: clean-up of {self.order.lease.task_id}: {problem}", file=sys.stderr)

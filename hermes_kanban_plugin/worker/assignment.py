@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.dispatch.ownership import caller_of
 from hermes_kanban_plugin.store import leases, outcomes, statements
 from hermes_kanban_plugin.store.connection import columns_of, open_reader, open_writer
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
+    from hermes_kanban_plugin.breaker import Terms
     from hermes_kanban_plugin.store.leases import Lease
 
 # The host's own lease, for workers that no supervisor of ours keeps (contract section 3, claim).
 HOST_LEASE_SECONDS = 900
 # The newest column of ours that is written here.
-_NEWEST_COLUMN = "stop_cause"
+_NEWEST_COLUMN = "signature"
 
 
 class Progress(NamedTuple):
@@ -132,17 +134,18 @@ def release_interrupted(assignment: Assignment, how: str, now: int) -> bool:
         supervised = _is_supervised(writer, lease)
         if outcomes.stop_cause(writer, lease) or (not supervised and _is_overdue(writer, lease, now)):
             return False
-        outcomes.release(writer, lease, "reclaimed", f"interrupted by {how}", {"claimer": lease.lock}, now)
+        outcomes.release(writer, lease, Cause.INTERRUPTED, f"interrupted by {how}", {"claimer": lease.lock}, now)
         return True
 
 
-def release_limited(assignment: Assignment, error: str, retry_at: int | None, now: int) -> None:
+def release_limited(assignment: Assignment, error: str, retry_at: int | None, terms: Terms, now: int) -> None:
     """Give the task back until its provider serves again, as exit status 75 does.
 
     Args:
         assignment: of this worker.
         error: what the provider said.
         retry_at: when it may be asked again, epoch seconds, or None when it did not say.
+        terms: how long the task waits when it did not say, or refuses again and again.
         now: epoch seconds.
 
     Raises:
@@ -150,14 +153,13 @@ def release_limited(assignment: Assignment, error: str, retry_at: int | None, no
         sqlite3.Error: the board could not be written.
     """
     lease = assignment.lease
-    payload: dict[str, object] = {"claimer": lease.lock} | ({"retry_at": retry_at} if retry_at else {})
     with writing(assignment) as writer, immediate(writer):
-        outcomes.release(writer, lease, "rate_limited", error, payload, now)
         outcomes.note_retry(writer, lease, retry_at)
+        outcomes.release(writer, lease, Cause.RATE_LIMITED, error, {"claimer": lease.lock}, now, terms)
         writer.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})  # it may say goodbye in peace
 
 
-def fail_budget(assignment: Assignment, error: str, payload: Mapping[str, object], limit: int, now: int) -> bool:
+def fail_budget(assignment: Assignment, error: str, payload: Mapping[str, object], terms: Terms, now: int) -> bool:
     """Book a used-up iteration budget as a counted failure of this run; says whether the task is given up.
 
     It is the worker's own final word: it may say goodbye.
@@ -168,7 +170,7 @@ def fail_budget(assignment: Assignment, error: str, payload: Mapping[str, object
     """
     lease = assignment.lease
     with writing(assignment) as writer, immediate(writer):
-        failure = outcomes.Failure("timed_out", error, "timed_out", {**payload, "error": error}, limit)
+        failure = outcomes.Failure(Cause.BUDGET_EXHAUSTED, error, {**payload, "error": error}, terms)
         status = outcomes.fail(writer, lease, failure, now)
         writer.execute(statements.NOTE_FINAL_WORD, {**lease._asdict(), "now": now})
         return status == "blocked"

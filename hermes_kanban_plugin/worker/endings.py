@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
-from hermes_kanban_plugin import rules
+from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.worker import assignment
@@ -67,7 +67,7 @@ class Endings:
             return
         error = f"the provider refused, try again later: {self._refusal.error}"
         try:
-            assignment.release_limited(self._assignment, error, self._refusal.retry_at, self._clock.now())
+            assignment.release_limited(self._assignment, error, self._refusal.retry_at, _terms(), self._clock.now())
         except CallerMistake as refusal:
             log.debug("nothing to give back: %s", refusal)
         except (sqlite3.Error, BoardUnusable) as problem:
@@ -81,17 +81,17 @@ class Endings:
             BoardUnusable: likewise.
         """
         try:
-            return assignment.fail_budget(self._assignment, error, payload, _failure_limit(), self._clock.now())
+            return assignment.fail_budget(self._assignment, error, payload, _terms(), self._clock.now())
         except CallerMistake as refusal:
             log.warning("the used-up iteration budget was not booked: %s", refusal)
             return False
 
 
-def _failure_limit() -> int:
+def _terms() -> Terms:
     try:
         from hermes_kanban_plugin import locations, settings  # late: once in a worker's life at most
 
-        return settings.load_or_default(locations.kanban_root()).host.failure_limit
+        return settings.load_or_default(locations.kanban_root()).failure_terms
     except Exception as problem:  # noqa: BLE001 - isolation edge: the failure is booked whatever the settings say
-        log.warning("the default failure limit counts, the settings cannot be read: %s", problem)
-        return rules.DEFAULT_FAILURE_LIMIT
+        log.warning("the default terms count, the settings cannot be read: %s", problem)
+        return Terms()

@@ -198,7 +198,7 @@ def test_a_board_that_cannot_be_written_keeps_no_other_from_its_note(leadership,
     boards = locations.serving_boards(home)
     leadership.note_tick([*boards[1:], *boards[:1]])
     assert [location.slug for location in boards] == ["default", "broken"]
-    assert "board broken does not know who serves it" in caplog.text
+    assert 'board=broken msg="it does not know who serves it' in caplog.text
     assert len(terms(board)) == 1
 
 

@@ -41,7 +41,9 @@ def test_an_unknown_backlog_is_announced_and_ramped(
     workshop.configure({"lane": "true"})
     backlog(workshop.board, 5)
     serving = start(workshop, clock)
-    assert said(caplog) == ["board default: 5 tasks are waiting; they are started ramped: 1, 2, 4 …"]
+    assert said(caplog) == [
+        'action=ramp board=default waiting=5 msg="5 tasks are waiting; they are started ramped: 1, 2, 4 …"'
+    ]
     assert serving._slots() == 1
     clock.advance(1)
     assert serving._slots() == 3
@@ -79,7 +81,9 @@ def test_the_default_assignee_counts(workshop: Workshop, clock: FakeClock, caplo
     workshop.configure({"lane": "true"}, {"default_assignee": "Lane"})
     backlog(workshop.board, 2, None)
     serving = start(workshop, clock)
-    assert said(caplog) == ["board default: 2 tasks are waiting; they are started ramped: 1, 2, 4 …"]
+    assert said(caplog) == [
+        'action=ramp board=default waiting=2 msg="2 tasks are waiting; they are started ramped: 1, 2, 4 …"'
+    ]
     serving.runtime.close()
 
 

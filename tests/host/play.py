@@ -179,9 +179,10 @@ class Ours:
         self.board.reclaim(self.board.task(self.ids[name]), reason, "me")
 
     def fail(self, name: str, error: str) -> None:
+        from hermes_kanban_plugin.causes import Cause
         from hermes_kanban_plugin.store import outcomes
 
-        failure = outcomes.Failure("spawn_failed", error, "spawn_failed", {"error": error})
+        failure = outcomes.Failure(Cause.SPAWN_FAILED, error, {"error": error})
         outcomes.fail(self.board.writer, self.leases[name], failure, self.board.clock.now())
 
     def promote(self, _: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hermes_kanban_plugin.board import Board
+from hermes_kanban_plugin.breaker import Terms
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.store import outcomes
 from hermes_kanban_plugin.testing import claim_one, make_board, violations
@@ -31,7 +33,8 @@ def give_up(board: Board, outcome: str, max_retries: int | None, limit: int) -> 
     task_id = board.create_task(title=f"{outcome} {max_retries} {limit}", max_retries=max_retries)
     for attempt in range(max_retries or limit):
         assert board.task(task_id).status == "ready"
-        failure = outcomes.Failure(outcome, "it fell over", outcome, {}, limit)
+        terms = Terms(failure_limit=limit, outage_tasks=0)
+        failure = outcomes.Failure(Cause(outcome), "it fell over", {}, terms)
         outcomes.fail(board.writer, claim_one(board, task_id, nonce=f"n{attempt}"), failure, board.clock.now())
     assert board.task(task_id).status == "blocked"
     return task_id

@@ -184,7 +184,9 @@ class LiveHouse:
         """
         home = self.home / "profiles" / profile if profile else self.home
         chosen = ["-p", profile] if profile else []
-        command = [sys.executable, "-m", "hermes_cli.main", *chosen, "gateway", "run"]
+        # "hermes gateway restart" of another home kills whatever gateway does not say that it has a home of its own.
+        marked = [sys.executable, "-X", f"hermes_home={home.resolve()}", "-m", "hermes_cli.main"]
+        command = [*marked, *chosen, "gateway", "run"]
         process = self.start(command, "gateway", **environment)
 
         def look() -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hermes_kanban_plugin.breaker import Terms
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.store import outcomes, queries
 
 COOLDOWN = 300
@@ -15,8 +17,8 @@ def refused(desk):
 
     def build(seconds: int | None) -> str:
         lease = desk.claimed()
-        outcomes.release(desk.writer, lease, "rate_limited", "429", {}, desk.now)
         outcomes.note_retry(desk.writer, lease, None if seconds is None else desk.now + seconds)
+        outcomes.release(desk.writer, lease, Cause.RATE_LIMITED, "429", {}, desk.now, Terms(cooldown=COOLDOWN))
         outcomes.record_exit(desk.writer, lease, outcomes.ExitFacts(exit_code=0), desk.now)
         return lease.task_id
 
@@ -43,6 +45,6 @@ def test_a_clock_that_was_set_back_makes_nobody_wait(desk, refused) -> None:
 def test_only_the_newest_run_counts(desk, refused) -> None:
     task_id = refused(7200)
     later = desk.claim(task_id)
-    outcomes.release(desk.writer, later, "reclaimed", "interrupted", {}, desk.now)
+    outcomes.release(desk.writer, later, Cause.INTERRUPTED, "interrupted", {}, desk.now)
     outcomes.record_exit(desk.writer, later, outcomes.ExitFacts(exit_code=0), desk.now)
     assert may_start(desk, task_id, 0)

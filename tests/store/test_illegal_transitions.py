@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.errors import Superseded, UnknownTask, WrongState
 from hermes_kanban_plugin.models import Status
 from hermes_kanban_plugin.store import leases, outcomes
@@ -29,8 +30,8 @@ WORKER: dict[str, Callable[..., object]] = {
     "renew": lambda desk, lease: leases.renew(desk.writer, lease, desk.now + 60),
     "complete": lambda desk, lease: desk.board.complete_run(lease, Handoff("x")),
     "block": lambda desk, lease: desk.board.block_run(lease, "x", None),
-    "fail": lambda desk, lease: outcomes.fail(desk.writer, lease, Failure("crashed", "x", "crashed", {}), desk.now),
-    "release": lambda desk, lease: outcomes.release(desk.writer, lease, "reclaimed", "x", {}, desk.now),
+    "fail": lambda desk, lease: outcomes.fail(desk.writer, lease, Failure(Cause.CRASHED, "x", {}), desk.now),
+    "release": lambda desk, lease: outcomes.release(desk.writer, lease, Cause.INTERRUPTED, "x", {}, desk.now),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hermes_kanban_plugin import identity
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.errors import Superseded, UnknownTask
 from hermes_kanban_plugin.store import leases, orphans, outcomes, queries
 from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
@@ -167,8 +168,8 @@ WRITES: dict[str, Callable[..., object]] = {
     "heartbeat": lambda desk, lease: desk.board.heartbeat(lease, 9000, "still here"),
     "complete": lambda desk, lease: desk.board.complete_run(lease, Handoff(summary="mine")),
     "block": lambda desk, lease: desk.board.block_run(lease, "stuck", None),
-    "fail": lambda desk, lease: outcomes.fail(desk.writer, lease, Failure("crashed", "x", "crashed", {}), desk.now),
-    "release": lambda desk, lease: outcomes.release(desk.writer, lease, "reclaimed", "stop", {}, desk.now),
+    "fail": lambda desk, lease: outcomes.fail(desk.writer, lease, Failure(Cause.CRASHED, "x", {}), desk.now),
+    "release": lambda desk, lease: outcomes.release(desk.writer, lease, Cause.INTERRUPTED, "stop", {}, desk.now),
     "current": lambda desk, lease: leases.current(desk.writer, lease),
     "note a stop": lambda desk, lease: leases.note_stop(desk.writer, lease, "stale"),
 }

@@ -50,7 +50,7 @@ def test_a_rescue_gives_the_task_back_and_counts_no_failure(desk) -> None:
     payload = {
         "stale_lock": lease.lock, "worker_pid": 100, "claim_expires": row["claim_expires"],
         "last_heartbeat_at": row["last_heartbeat_at"], "now": desk.now, "reason": "the worker is gone",
-        "verdict": "dead",
+        "verdict": "dead", "cause": "infrastructure",
     }  # fmt: skip
     assert desk.last_event(lease.task_id) == ("reclaimed", payload, lease.run_id)
     assert violations(desk.board.path) == []

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from hermes_kanban_plugin.breaker import Terms
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.store import outcomes
 from hermes_kanban_plugin.store.outcomes import ExitFacts, Failure, Handoff, StoredArtifact
-from hermes_kanban_plugin.testing import violations
+from hermes_kanban_plugin.testing import EPOCH, violations
 
 FREE = {"claim_lock": None, "claim_expires": None, "worker_pid": None, "current_run_id": None}
 
@@ -32,7 +34,8 @@ def landed(desk, task_id: str, status: str, **more: object) -> None:
 
 
 def fail(desk, lease, outcome: str = "crashed", limit: int = 2, error: str = "exit 7", **payload: object) -> str:
-    return outcomes.fail(desk.writer, lease, Failure(outcome, error, outcome, payload, limit), desk.now)
+    failure = Failure(Cause(outcome), error, payload, Terms(failure_limit=limit))
+    return outcomes.fail(desk.writer, lease, failure, desk.now)
 
 
 def test_complete_keeps_the_hand_off_and_resets_every_counter(desk) -> None:
@@ -151,7 +154,7 @@ def test_a_failure_below_the_limit_gives_the_task_back(desk) -> None:
 )
 def test_the_failure_at_the_limit_trips_the_breaker(desk, outcome: str, booked: str) -> None:
     task_id = desk.create()
-    fail(desk, desk.claim(task_id))
+    fail(desk, desk.claim(task_id), outcome)
     lease = desk.claim(task_id)
     assert fail(desk, lease, outcome, pid=7) == "blocked"
     landed(desk, task_id, "blocked", consecutive_failures=2, last_failure_error="exit 7")
@@ -186,10 +189,10 @@ def test_a_breaker_that_the_host_would_open_again_is_made_sticky(desk) -> None:
 
 def test_the_host_itself_does_not_open_our_breaker(desk, host) -> None:
     early, late, own = desk.claimed(), desk.create(), desk.claimed(max_retries=1)
-    fail(desk, early, limit=1)
+    fail(desk, early, limit=1, error="early")
     for _ in range(2):
-        fail(desk, desk.claim(late))
-    fail(desk, own)
+        fail(desk, desk.claim(late), error="late")
+    fail(desk, own, error="own")
     host(
         "import sys; from pathlib import Path; from hermes_cli import kanban_db as kb\n"
         "with kb.connect_closing(Path(sys.argv[1])) as board: kb.recompute_ready(board)",
@@ -199,18 +202,27 @@ def test_the_host_itself_does_not_open_our_breaker(desk, host) -> None:
         assert desk.row(task_id)["status"] == "blocked"
 
 
-@pytest.mark.parametrize("outcome", ["reclaimed", "rate_limited"])
-def test_a_release_counts_no_failure(desk, outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("cause", "outcome", "more"),
+    [
+        (Cause.INTERRUPTED, "reclaimed", {"cause": "interrupted"}),
+        (Cause.INFRASTRUCTURE, "reclaimed", {"cause": "infrastructure"}),
+        (Cause.HEARTBEAT_STALE, "stale", {"cause": "heartbeat_stale"}),
+        (Cause.RATE_LIMITED, "rate_limited", {"retry_at": EPOCH + 300}),
+    ],
+)
+def test_a_release_counts_no_failure(desk, cause: Cause, outcome: str, more: dict[str, object]) -> None:
     lease = desk.claimed()
     desk.put(
         lease.task_id, consecutive_failures=1, last_failure_error="old", block_kind="transient", block_recurrences=1
     )
     payload = {"pid": 7, "exit_code": 75}
-    assert outcomes.release(desk.writer, lease, outcome, "try later", payload, desk.now) == "ready"
+    assert outcomes.release(desk.writer, lease, cause, "try later", payload, desk.now) == "ready"
     counters = {"consecutive_failures": 1, "last_failure_error": "old", "block_kind": "transient"}
     landed(desk, lease.task_id, "ready", block_recurrences=1, **counters)
     closed(desk, lease.run_id, outcome, outcome, error="try later")
-    assert desk.last_event(lease.task_id) == (outcome, payload | {"reason": "try later"}, lease.run_id)
+    assert desk.last_event(lease.task_id) == (outcome, payload | {"reason": "try later"} | more, lease.run_id)
+    assert desk.known_run(lease.run_id)["cause"] == cause
 
 
 @pytest.mark.parametrize("end", ["fail", "release"])
@@ -222,7 +234,7 @@ def test_an_unfinished_review_stays_a_review(desk, end: str) -> None:
     if end == "fail":
         assert fail(desk, lease) == "review"
     else:
-        assert outcomes.release(desk.writer, lease, "reclaimed", "stop", {}, desk.now) == "review"
+        assert outcomes.release(desk.writer, lease, Cause.INTERRUPTED, "stop", {}, desk.now) == "review"
     landed(desk, task_id, "review")
 
 

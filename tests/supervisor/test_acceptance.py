@@ -31,7 +31,6 @@ def order_for(workshop, lease, line: str, **changes) -> Order:
         "lease_seconds": 60,
         "grace_seconds": 1.0,
         "farewell_seconds": 1.0,
-        "failure_limit": 2,
     }
     return Order(**{**fields, **changes})
 

@@ -11,6 +11,8 @@ from pytest_mock import MockerFixture
 
 from hermes_kanban_plugin import host, identity
 from hermes_kanban_plugin.board import Board
+from hermes_kanban_plugin.breaker import Terms
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.store import leases, outcomes
 
 if TYPE_CHECKING:
@@ -38,13 +40,25 @@ def test_result_alone_is_also_the_summary(seat: Seat) -> None:
 
 def test_success_forgets_the_failures(seat: Seat) -> None:
     lease = seat.work()
-    failure = outcomes.Failure("crashed", "killed", "crashed", {}, failure_limit=5)
+    failure = outcomes.Failure(Cause.CRASHED, "killed", {}, Terms(failure_limit=5))
     outcomes.fail(seat.board.writer, lease, failure, seat.clock.now())
     assert seat.board.task(lease.task_id).consecutive_failures == 1
     seat.sit(seat.claim(lease.task_id))
     seat.call("kanban_complete", summary="second try worked")
     task = seat.board.task(lease.task_id)
     assert (task.consecutive_failures, task.last_failure_error) == (0, None)
+
+
+def test_a_completion_just_after_the_run_was_closed_is_kept_for_a_person(seat: Seat) -> None:
+    lease = seat.work()
+    seat.board.reclaim(seat.board.task(lease.task_id), "too slow", "ann")
+    message = seat.call("kanban_complete", summary="done all the same")["error"]
+    assert "no longer current" in message
+    assert f"hermes-kanban accept {lease.task_id}" in message
+    assert seat.board.task(lease.task_id).status == "ready"
+    seat.board.accept(lease.task_id, "ann")
+    assert seat.board.task(lease.task_id).status == "done"
+    assert seat.board.runs(lease.task_id)[-1].summary == "done all the same"
 
 
 def test_children_start_when_their_last_parent_is_done(seat: Seat) -> None:

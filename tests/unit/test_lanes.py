@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hermes_kanban_plugin import lanes
+from hermes_kanban_plugin import host, lanes
 from hermes_kanban_plugin.models import Task, Workspace
 from hermes_kanban_plugin.settings import LaneSettings, PluginSettings
 from hermes_kanban_plugin.store.leases import Lease
@@ -136,3 +138,28 @@ class TestHermes:
         task = TASK.model_copy(update={"assignee": "coder"})
         launch = lanes.launch_of(task, LEASE, Workspace(path=tmp_path), PluginSettings())
         assert (launch.home, launch.completes) == (str(profile), False)
+
+
+@pytest.fixture
+def fresh_answer() -> Iterator[None]:
+    host.knows_plain_flag.cache_clear()
+    yield
+    host.knows_plain_flag.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("version", "plain"), [("0.13.0", False), ("0.15.2", False), ("0.16.0", True), ("1.0", True), ("strange", True)]
+)
+@pytest.mark.usefixtures("fresh_answer")
+def test_only_hosts_that_know_the_plain_flag_get_it(monkeypatch: pytest.MonkeyPatch, version: str, plain: bool) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    assert ("--cli" in lanes.hermes_arguments(TASK, "coder")) is plain
+
+
+@pytest.mark.usefixtures("fresh_answer")
+def test_a_host_elsewhere_is_taken_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert "--cli" in lanes.hermes_arguments(TASK, "coder")

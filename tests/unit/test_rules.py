@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from hermes_kanban_plugin import rules
-from hermes_kanban_plugin.rules import BlockRoute, FailureCount, count_failure, route_block
+from hermes_kanban_plugin.rules import BlockRoute, route_block
 
 KINDS = some.sampled_from([None, *rules.BLOCK_KINDS])
 
@@ -51,43 +51,6 @@ def test_the_same_block_again_and_again_ends_in_triage(kind: str | None) -> None
         seen.append(route.status)
     assert seen[0] == "blocked"
     assert seen[-1] == "triage"
-
-
-@pytest.mark.parametrize(
-    ("failures", "max_retries", "limit", "count"),
-    [
-        (0, None, 2, FailureCount(1, False, 2, "dispatcher")),
-        (1, None, 2, FailureCount(2, True, 2, "dispatcher")),
-        (0, None, 1, FailureCount(1, True, 1, "dispatcher")),
-        (0, 1, 5, FailureCount(1, True, 1, "task")),
-        (1, 5, 2, FailureCount(2, False, 5, "task")),
-        (4, 5, 2, FailureCount(5, True, 5, "task")),
-        (7, None, 2, FailureCount(8, True, 2, "dispatcher")),
-    ],
-)
-def test_counting_failures(failures: int, max_retries: int | None, limit: int, count: FailureCount) -> None:
-    assert count_failure(failures, max_retries, limit) == count
-
-
-@given(failures=some.integers(0, 99), max_retries=some.none() | some.integers(1, 99), limit=some.integers(1, 99))
-def test_the_breaker_trips_exactly_at_its_limit(failures: int, max_retries: int | None, limit: int) -> None:
-    count = count_failure(failures, max_retries, limit)
-    assert count.failures == failures + 1
-    assert count.limit == (max_retries or limit)
-    assert count.tripped == (count.failures >= count.limit)
-
-
-@pytest.mark.parametrize(
-    ("count", "reopened"),
-    [
-        (FailureCount(1, True, 1, "dispatcher"), True),  # below the host's own limit of 2
-        (FailureCount(2, True, 2, "dispatcher"), False),
-        (FailureCount(3, True, 3, "dispatcher"), False),
-        (FailureCount(1, True, 1, "task"), False),
-    ],
-)
-def test_what_the_host_would_reopen(count: FailureCount, reopened: bool) -> None:
-    assert rules.host_would_reopen(count) is reopened
 
 
 @pytest.mark.parametrize(

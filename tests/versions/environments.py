@@ -6,12 +6,18 @@ them away with it. Only our wheel is installed anew each time. Needs the package
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "hosts.md"
@@ -49,6 +55,14 @@ class Environment:
         self.folder = FOLDER / version
         self.scripts = self.folder / "bin"
         self.python = self.scripts / "python"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other test run out of it, which would exchange our wheel under our feet."""
+        FOLDER.mkdir(exist_ok=True)
+        with (FOLDER / f"{self.version}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def prepare(self) -> None:
         """Make it, unless it is there with what we need now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import pytest
 
@@ -38,21 +38,12 @@ def played() -> dict[str, dict[str, Outcome]]:
     return {}
 
 
-@pytest.fixture
-def outcomes(
-    version: str, played: dict[str, dict[str, Outcome]], wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Outcome]:
-    if version not in played:
-        played[version] = play(version, wheel, tmp_path_factory.mktemp("versions"))
-    return played[version]
-
-
 def play(version: str, wheel: Path, folder: Path) -> dict[str, Outcome]:
     """Play the whole scenario; keeps the cells of the table in a file, for tests/versions/page.py."""
     environment = Environment(version)
-    environment.prepare()
-    environment.pip("install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
-    with ModelServer() as server:
+    with environment.alone(), ModelServer() as server:
+        environment.prepare()
+        environment.pip("install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
         house = VersionHouse(folder / version, server, environment)
         try:
             found = {step.column: try_out(step.run, house) for step in STEPS}
@@ -71,11 +62,26 @@ def try_out(run: Callable[[VersionHouse], str], house: VersionHouse) -> Outcome:
         return Outcome(f"no: {type(problem).__name__}", traceback.format_exc())
 
 
-@pytest.mark.parametrize(
-    "version", [pytest.param(version, marks=pytest.mark.xdist_group(version)) for version in chosen()]
-)
-@pytest.mark.parametrize("column", [step.column for step in STEPS])
-def test_a_step_ends_as_the_table_says(version: str, column: str, outcomes: dict[str, Outcome]) -> None:
-    outcome = outcomes[column]
-    assert not outcome.trace, outcome.trace
-    assert outcome.cell == page.read()[version][column]
+class Scenario:
+    """What is the same for every version; the class of each version is made below, so that one process plays it."""
+
+    version: ClassVar[str]
+
+    @pytest.mark.parametrize("column", [step.column for step in STEPS])
+    def test_a_step_ends_as_the_table_says(
+        self,
+        column: str,
+        played: dict[str, dict[str, Outcome]],
+        wheel: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
+        if self.version not in played:
+            played[self.version] = play(self.version, wheel, tmp_path_factory.mktemp("versions"))
+        outcome = played[self.version][column]
+        assert not outcome.trace, outcome.trace
+        assert outcome.cell == page.read()[self.version][column]
+
+
+for _version in chosen():
+    _name = f"TestHermes{_version.replace('.', '_')}"
+    globals()[_name] = type(_name, (Scenario,), {"version": _version, "__module__": __name__})

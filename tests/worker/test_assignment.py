@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.errors import BoardUnusable, MalformedEnvironment, Superseded, UnknownTask
 from hermes_kanban_plugin.store import leases
 from hermes_kanban_plugin.store.leases import Lease
@@ -27,8 +28,8 @@ WRITES = [
     lambda mine, now: beat(mine, now),
     lambda mine, now: beat(mine, now, alive=False),
     lambda mine, now: assignment.release_interrupted(mine, "SIGTERM", now),
-    lambda mine, now: assignment.release_limited(mine, "later", now + 60, now),
-    lambda mine, now: assignment.fail_budget(mine, "used up", {}, 2, now),
+    lambda mine, now: assignment.release_limited(mine, "later", now + 60, Terms(), now),
+    lambda mine, now: assignment.fail_budget(mine, "used up", {}, Terms(), now),
 ]
 
 
@@ -106,7 +107,7 @@ def test_who_is_stopped_by_its_supervisor_leaves_the_word_to_it(post: Post, caus
 def test_a_provider_that_refuses_gives_the_task_back_until_then(post: Post) -> None:
     post.accept()
     now = post.clock.now()
-    assignment.release_limited(post.assignment, "429", now + 90, now)
+    assignment.release_limited(post.assignment, "429", now + 90, Terms(), now)
     assert (post.task()["status"], post.task()["consecutive_failures"]) == ("ready", 0)
     assert (post.run()["outcome"], post.known()["retry_at"]) == ("rate_limited", now + 90)
     assert post.board.events(post.lease.task_id)[-1].payload["retry_at"] == now + 90
@@ -114,14 +115,14 @@ def test_a_provider_that_refuses_gives_the_task_back_until_then(post: Post) -> N
 
 def test_a_used_up_budget_is_a_counted_failure_and_the_final_word(post: Post) -> None:
     numbers = {"budget_used": 6, "budget_max": 6}
-    assert not assignment.fail_budget(post.assignment, "used up (6/6)", numbers, 2, post.clock.now())
+    assert not assignment.fail_budget(post.assignment, "used up (6/6)", numbers, Terms(), post.clock.now())
     assert (post.task()["status"], post.task()["consecutive_failures"]) == ("ready", 1)
     assert (post.run()["outcome"], post.run()["error"]) == ("timed_out", "used up (6/6)")
     assert post.known()["final_word_at"] == post.clock.now()
     payload = post.board.events(post.lease.task_id)[-1].payload
-    assert payload == {**numbers, "error": "used up (6/6)", "failures": 1}
+    assert payload == {**numbers, "error": "used up (6/6)", "failures": 1, "cause": "budget_exhausted"}
     second = post.claim(post.lease.task_id)
-    assert assignment.fail_budget(post.assignment._replace(lease=second), "again", numbers, 2, post.clock.now())
+    assert assignment.fail_budget(post.assignment._replace(lease=second), "again", numbers, Terms(), post.clock.now())
     assert post.task()["status"] == "blocked"
     assert post.events()[-2:] == ["timed_out", "gave_up"]
 

@@ -1,0 +1,87 @@
+"""The health of a kanban home in one word, for a monitor: pure, each word with an exit status of its own.
+
+Rule source: failure mode K3.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from hermes_kanban_plugin.dispatch.standing import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hermes_kanban_plugin.dispatch.standing import BoardStanding, Standing
+
+
+class Health(StrEnum):
+    """What a monitor is told, and what to do about it."""
+
+    HEALTHY = "healthy"
+    PAUSED = "paused"
+    AT_CAPACITY = "at_capacity"
+    SILENT = "silent"
+    NOT_SERVED = "not_served"
+    HERMES = "hermes"
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of ``status --probe``; 1 and 2 stay for faults and mistakes."""
+        return _EXIT_STATUS[self]
+
+
+class Checkup(NamedTuple):
+    """The verdict, and what it rests on: running and waiting tasks over all boards, the cap, the paused boards."""
+
+    health: Health
+    running: int
+    waiting: int
+    cap: int | None
+    paused: list[str]
+
+
+_EXIT_STATUS = {
+    Health.HEALTHY: 0,
+    Health.PAUSED: 3,
+    Health.AT_CAPACITY: 4,
+    Health.SILENT: 5,
+    Health.NOT_SERVED: 6,
+    Health.HERMES: 7,
+}
+
+
+def check(found: Standing, caps: Sequence[int | None], board: str | None = None) -> Checkup:
+    """Judge how a home stands; what is worse for all boards goes before what holds up one.
+
+    Args:
+        found: all boards of the home.
+        caps: the limits of running tasks; None is no limit.
+        board: the board that is asked about; None means any.
+    """
+    running = sum(one.counts.get("running", 0) for one in found.boards)
+    waiting = sum(one.counts.get("ready", 0) + one.counts.get("review", 0) for one in found.boards)
+    cap = min((limit for limit in caps if limit is not None), default=None)
+    paused = [one.slug for one in found.boards if one.paused is not None and board in (None, one.slug)]
+    return Checkup(
+        _judge(found, paused, waiting > 0 and cap is not None and running >= cap), running, waiting, cap, paused
+    )
+
+
+def _judge(found: Standing, paused: Sequence[str], full: bool) -> Health:
+    if found.state is State.HERMES:
+        return Health.HERMES
+    if found.state is State.SILENT:
+        return Health.SILENT
+    if not found.serves:
+        return Health.NOT_SERVED
+    if paused:
+        return Health.PAUSED
+    return Health.AT_CAPACITY if full else Health.HEALTHY
+
+
+def paused_note(board: BoardStanding) -> str | None:
+    """Return who paused a board and why, or None."""
+    flag = board.paused
+    return None if flag is None else f"paused by {flag.actor}: {flag.value}"

@@ -1,0 +1,89 @@
+"""What is looked at before a worker is started: the caps, and that it would find the skills it is started with.
+
+A worker that finds none of them ends at once, so each start would be a crash until the breaker trips (failure mode
+E15). Such a task is blocked instead, with the missing names and where was looked; nothing was started and nothing is
+counted. What a review is started with is not the task's to choose, so a review only waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import lanes
+from hermes_kanban_plugin.dispatch.admission import admit
+from hermes_kanban_plugin.errors import CallerMistake
+from hermes_kanban_plugin.host import skills
+from hermes_kanban_plugin.logbook import entry
+from hermes_kanban_plugin.models import Skipped
+from hermes_kanban_plugin.store import moves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hermes_kanban_plugin.dispatch.admission import Admitted
+    from hermes_kanban_plugin.dispatch.context import TickContext
+    from hermes_kanban_plugin.host.skills import Shelf
+    from hermes_kanban_plugin.models import Task
+
+log = logging.getLogger(__name__)
+# Who blocked a task, in its history, and the kind of block: something is missing that a person has to provide.
+ACTOR = "dispatcher"
+KIND = "capability"
+
+
+def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[str, int]) -> list[Admitted]:
+    """Return the tasks to start now: those that the caps admit and whose workers would find their skills.
+
+    A task that is refused here takes no slot. What is not chosen is noted on the tick, with the reason.
+
+    Args:
+        context: the tick.
+        candidates: tasks that are free to start, best first.
+        running: running tasks by assignee over all boards.
+    """
+    plugin = context.settings.plugin
+    shelf_of = cache(skills.shelf_of)
+    left = list(candidates)
+    while True:
+        admission = admit(left, running, context.settings.host, lambda name: lanes.lane_of(name, plugin))
+        chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
+        refused = {one.task.id: reason for one in chosen if (reason := _lack(one, shelf_of)) is not None}
+        if not refused:
+            context.skipped += admission.skipped
+            return chosen
+        for task in left:
+            if task.id in refused:
+                _refuse(context, task, refused[task.id])
+        left = [task for task in left if task.id not in refused]
+
+
+def _lack(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | None:
+    """Return what a task's worker would lack, as a reason, or None."""
+    wanted = lanes.skills_of(admitted.task) if admitted.lane == lanes.HERMES else []
+    shelf = shelf_of(admitted.assignee) if wanted else None
+    missing = shelf.lacks(wanted) if shelf is not None else []
+    return reason_for(admitted.assignee, missing, shelf) if missing and shelf is not None else None
+
+
+def reason_for(profile: str, missing: Sequence[str], shelf: Shelf) -> str:
+    """Return what is missing, where was looked, and what to do, as the reason of a block."""
+    toolsets = sorted({name.casefold() for name in missing} & skills.toolset_names())
+    confused = (
+        f" ({', '.join(toolsets)}: a toolset, which belongs into the profile's configuration)" if toolsets else ""
+    )
+    return (
+        f"profile {profile!r} does not have the skill {', '.join(missing)}{confused}; looked in "
+        f"{', '.join(shelf.places)}. Install it, or take it off with: hermes-kanban edit TASK --clear-skills"
+    )
+
+
+def _refuse(context: TickContext, task: Task, reason: str) -> None:
+    context.skipped.append(Skipped(task_id=task.id, reason=reason))
+    if task.status != "ready":
+        return
+    try:
+        moves.block(context.board.writer, task.id, reason, KIND, ACTOR, context.now, moves.Seen(task.status, 0, ""))
+    except CallerMistake as mistake:
+        log.info(entry("block_failed", str(mistake), board=context.board.slug, task=task.id))

@@ -1,0 +1,63 @@
+"""The worker behind a claim, before a person takes the claim away: stopped if it is foreign, respected if it lives.
+
+A foreign worker is one that none of our supervisors watches: taking its task away would leave it running (contract
+W18).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hermes_kanban_plugin import settings
+from hermes_kanban_plugin.dispatch import examination
+from hermes_kanban_plugin.errors import ChangedMeanwhile, WrongState
+from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.manager import Manager
+
+if TYPE_CHECKING:
+    from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.models import Task
+
+
+def stop_foreign_worker(board: Board, task: Task, verb: str) -> None:
+    """Stop the worker of a run that none of our supervisors watches, before the task is taken from it.
+
+    Args:
+        board: the board.
+        task: the task as the decision was based on it.
+        verb: what is about to be done, for the message.
+
+    Raises:
+        ChangedMeanwhile: another run holds the task by now; nothing was stopped.
+        WrongState: it cannot be proven to belong to the run, or it does not end.
+    """
+    run = board.held_run(task.id)
+    if run is None or run.supervised or not run.task_worker_pid:
+        return
+    if (run.run_id, run.lock) != (task.current_run_id, task.claim_lock):
+        raise ChangedMeanwhile(task.id)
+    plugin = settings.load(board.location.root).plugin
+    grace = plugin.terminate_grace_seconds
+    if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
+        raise WrongState(
+            task.id, verb, f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
+            f"stop that process yourself, then: hermes-kanban {verb} {task.id}",
+        )  # fmt: skip
+
+
+def refuse_living(board: Board, task: Task) -> None:
+    """Refuse when somebody proven alive stands behind the claim of a task: then ``reclaim`` stops it first.
+
+    Raises:
+        WrongState: the supervisor or the worker lives.
+    """
+    run = board.held_run(task.id)
+    if run is None:
+        return
+    orphan = examination.examine(Manager(), run)
+    for name, verdict in (("supervisor", orphan.supervisor), ("worker", orphan.worker)):
+        if verdict is Verdict.ALIVE:
+            raise WrongState(
+                task.id, "clear-claim", f"running, and its {name} lives", "a run whose processes are gone",
+                f"stop it and take the task back: hermes-kanban reclaim {task.id}",
+            )  # fmt: skip

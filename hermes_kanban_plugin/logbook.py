@@ -1,0 +1,50 @@
+"""What the dispatcher writes into its log: one line per deed, as ``key=value``, so that programs can read it too.
+
+``action`` comes first, then ``board``, ``task`` and ``run`` where they mean something, then what else is known, and at
+last a sentence. Pure, standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hermes_kanban_plugin.models import TickReport
+
+_PLAIN = re.compile(r"[^\s\"=]+")
+
+
+def entry(action: str, sentence: str = "", /, **known: object) -> str:
+    """Return one line of the log.
+
+    Args:
+        action: what was done, in one word.
+        sentence: what a person wants to know besides.
+        known: ``board``, ``task``, ``run`` and whatever else has a name; None is left out.
+    """
+    fields = {"action": action, **known, "msg": sentence or None}
+    return " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None)
+
+
+def entries_of(report: TickReport) -> Iterator[str]:
+    """Return a line for everything that a tick did to a task."""
+    board = report.board
+    for kind, many in (("rescued", report.rescued), ("repaired", report.repaired)):
+        for one in many:
+            yield entry(kind, one.reason, board=board, task=one.task_id, run=one.run_id, outcome=one.outcome)
+    for task_id in report.promoted:
+        yield entry("promoted", board=board, task=task_id)
+    for started in report.started:
+        who = {"assignee": started.assignee, "lane": started.lane}
+        yield entry("started", board=board, task=started.task_id, run=started.run_id, **who)
+    for failed in report.failed:
+        yield entry("launch_failed", failed.reason, board=board, task=failed.task_id)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

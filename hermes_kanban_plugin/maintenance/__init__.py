@@ -1,0 +1,1 @@
+"""Keeping boards small, safe and readable: retention, snapshots, export and figures."""

@@ -1,0 +1,50 @@
+"""Group D, what tools and commands say: invented cards, a dry run that changes nothing, twins with one key."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hermes_kanban_plugin import toolkit
+from hermes_kanban_plugin.dispatch.ownership import Caller
+from hermes_kanban_plugin.errors import PhantomCards
+from hermes_kanban_plugin.store.outcomes import Handoff
+from tests.failure_modes.conftest import Stage
+
+
+def test_D3_an_invented_card_holds_the_completion_and_says_how_to_go_on(stage: Stage) -> None:
+    task_id = stage.create()
+    assert stage.started() == [task_id]
+    lease = stage.puppets.living[task_id]
+    caller = Caller(task_id, str(lease.run_id), lease.lock, "puppet", os.getpid(), str(os.getpid()))
+    tool = toolkit.tools_of(stage.runtime.manager)["kanban_complete"]
+    said = {"summary": "done", "created_cards": ["t_0badcafe"]}
+    with pytest.raises(PhantomCards, match=r"t_0badcafe.*without these ids"):
+        toolkit.perform(tool, stage.runtime.manager, said, caller)
+    assert stage.status(task_id) == "running"
+    toolkit.perform(tool, stage.runtime.manager, {**said, "created_cards": []}, caller)
+    assert stage.status(task_id) == "done"
+    stage.puppets.living.clear()
+
+
+def test_D9_a_dry_run_changes_no_byte(stage: Stage) -> None:
+    parent = stage.create()
+    stage.create(parents=[parent])
+    stage.board.complete(parent, Handoff("x"), "me")
+    stage.execute("UPDATE tasks SET status = 'todo' WHERE status = 'ready'")
+    stage.restart()
+    before = (stage.home / "kanban.db").read_bytes()
+    command = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "dispatch", "--dry-run"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert "would have" in done.stdout
+    assert (stage.home / "kanban.db").read_bytes() == before
+
+
+def test_D10_eight_creators_with_one_key_make_one_card(stage: Stage) -> None:
+    command = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "create", "an alert", "--idempotency-key", "disk"]
+    creators = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(8)]
+    assert [creator.wait(timeout=60) for creator in creators] == [0] * 8
+    assert len(stage.board.tasks()) == 1
