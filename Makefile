@@ -17,7 +17,7 @@ HOSTS = all
 
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test test-hosts check bench clean
+.PHONY: help demo test test-hosts check bench pictures clean
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ check: $(VENV)/.check ## Lint, format, types and import rules
 
 bench: $(VENV)/.test ## Measure against the host and against bare SQLite
 	$(RUN) -m bench
+
+pictures: $(VENV)/.demo ## Draw the terminal pictures of the documentation anew
+	$(RUN) -m bench.pictures
 
 clean: ## Remove everything that the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

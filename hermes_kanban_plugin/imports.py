@@ -49,9 +49,7 @@ class _Finder:
     """Finds nothing itself: lets the other finders find a module that is waited for, and wraps its loading."""
 
     @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec that the other finders have, with our actions after the module's own code."""
         if name not in _waiting:
             return None

@@ -34,6 +34,17 @@ _VOLATILE = (
 )
 
 
+# A line that says what went wrong, and the lines with which a Hermes worker closes its output whatever happened.
+_TROUBLE = re.compile(
+    r"error|exception|fail|refused|denied|unauthori[sz]ed|forbidden|unavailable|overloaded|timed? ?out|quota|"
+    r"rate.?limit",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    r"\W*(?:resume this session|hermes .*--resume|(?:session|title|duration|messages):)", re.IGNORECASE
+)
+
+
 class Fate(StrEnum):
     """What the run that probes an outage says about it."""
 
@@ -55,8 +66,9 @@ class Probe(NamedTuple):
 def signature(cause: Cause, error: str, last_output: str | None) -> str | None:
     """Return what a failure has in common with others of its kind, or None when it can be nobody's fault but its own.
 
-    Ids, times and other numbers that differ from run to run are left out. What a worker printed last counts where the
-    exit status says nothing about the reason.
+    Ids, times and other numbers that differ from run to run are left out. What a worker printed counts where the exit
+    status says nothing about the reason: the last line that tells of trouble, else the last one. A worker that ends
+    without a final call has forgotten it, unless it tells of trouble.
 
     Args:
         cause: why the attempt failed.
@@ -67,11 +79,13 @@ def signature(cause: Cause, error: str, last_output: str | None) -> str | None:
         return None
     parts = [_general(error)]
     if cause in (Cause.CRASHED, Cause.PROTOCOL_VIOLATION):
-        lines = (last_output or "").strip().splitlines()
-        if lines:
-            parts.append(_general(lines[-1]))
-        elif cause is Cause.PROTOCOL_VIOLATION:
-            return None  # each model that forgets its final call does so for itself
+        lines = [
+            line for line in (last_output or "").splitlines() if re.search(r"\w", line) and not _CLOSING.match(line)
+        ]
+        trouble = [line for line in lines if _TROUBLE.search(line)]
+        if cause is Cause.PROTOCOL_VIOLATION and not trouble:
+            return None
+        parts += [_general(line) for line in (trouble or lines)[-1:]]
     return f"{cause.value}: {' | '.join(parts)}"[:MAX_SIGNATURE]
 
 

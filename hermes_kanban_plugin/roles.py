@@ -6,6 +6,7 @@ Rule source: the host's ways of starting itself (contract section 7, "which proc
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,4 +49,4 @@ def role_of(environment: Mapping[str, str], arguments: Sequence[str]) -> Role:
 def _is_gateway(arguments: Sequence[str], words: Sequence[str]) -> bool:
     if arguments and arguments[0].endswith(_GATEWAY_PROGRAMS):
         return True
-    return any(word == "gateway" and verb in _GATEWAY_VERBS for word, verb in zip(words, words[1:], strict=False))
+    return any(word == "gateway" and verb in _GATEWAY_VERBS for word, verb in pairwise(words))

@@ -32,10 +32,11 @@ def look_after(context: TickContext) -> None:
     for settled in outages.settle(writer, context.now):
         end = "is over" if settled.fate is Fate.HEALED else "goes on"
         what = f"outage {settled.outage.id} ({settled.outage.signature}) {end}: {settled.reason}"
-        log.warning(entry("outage", what, board=slug))
+        if not context.dry_run:
+            log.warning(entry("outage", what, board=slug))
     if context.may_start:
         for task_id in outages.choose_probes(writer, lambda one: _may_start(context, one), context.now):
-            log.info(entry("probe", "it tries whether an outage is over", board=slug, task=task_id))
+            log.debug(entry("probe", "it tries whether an outage is over", board=slug, task=task_id))
 
 
 def _may_start(context: TickContext, waiting: Waiting) -> bool:

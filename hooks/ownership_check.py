@@ -19,4 +19,6 @@ def kanban_check_ownership(caller: Caller, task_id: str, board: Board) -> Vote:
     vote = ownership.vote(caller, task_id)
     if not vote.allowed or not caller.is_worker:
         return vote
-    return holder.vote_on_process(board.reader, caller, lambda: settings.load_or_default(board.location.root).plugin.ownership)
+    return holder.vote_on_process(
+        board.reader, caller, lambda: settings.load_or_default(board.location.root).plugin.ownership
+    )

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import locations, toolkit
@@ -22,7 +23,7 @@ from hermes_kanban_plugin.store.leases import ClaimTerms
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import Task
@@ -133,12 +134,49 @@ def block(args: argparse.Namespace) -> None:
 def unblock(args: argparse.Namespace) -> None:
     """Open blocked or scheduled tasks again."""
     actor = person_or_worker().profile
-    with open_board(args.board) as board:
+    done = []
+    with board_or_copy(args) as board:
         for task_id in _refuse_strangers(board, "unblock", args.task_ids):
-            status = board.unblock(task_id, actor)
+            done.append((task_id, board.unblock(task_id, actor)))
             if args.reason:
                 board.comment(task_id, actor, args.reason)
-            output.print_line("unblocked", task_id, status)
+    if args.json:
+        tasks = [{"task_id": task_id, "status": status, "dry_run": args.dry_run} for task_id, status in done]
+        return output.print_json(tasks)
+    for task_id, status in done:
+        output.print_line("would have unblocked" if args.dry_run else "unblocked", task_id, status)
+    return None
+
+
+@contextmanager
+def board_or_copy(args: argparse.Namespace) -> Iterator[Board]:
+    """Open the board of a verb or, with ``--dry-run``, a copy of it in memory on which everything may be tried."""
+    with open_board(args.board) as board:
+        if not args.dry_run:
+            yield board
+            return
+        copy = board.rehearsal()
+        try:
+            yield copy
+        finally:
+            copy.close()
+
+
+def tell(args: argparse.Namespace, verb: str, done: str, task_id: str, status: str, more: str = "") -> None:
+    """Say what became of one task, as text or as JSON, and in a dry run what would have.
+
+    Args:
+        args: of the verb, with ``json`` and ``dry_run``.
+        verb: for a dry run.
+        done: for a deed.
+        task_id: the task.
+        status: where it is now.
+        more: a sentence for people.
+    """
+    if args.json:
+        return output.print_json({"task_id": task_id, "status": status, "dry_run": args.dry_run})
+    text = f"{status}; {more}" if more else status
+    return output.print_line(f"would {verb}" if args.dry_run else done, task_id, text)
 
 
 def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def print_findings(found: Sequence[Finding]) -> None:
 def _print_command(command: str) -> None:
     """Print a command in one piece, so that it can be copied; an instruction in words like any other text."""
     if command.startswith(_PROGRAMS):
-        output.print_line(f"{'':<{_INDENT}}{output.clean(command)}")
+        output.print_command(command, _INDENT)
     else:
         output.print_labelled("", command, _INDENT)
 

@@ -239,8 +239,8 @@ def stats(args: argparse.Namespace) -> None:
 
 def _print_statistics(found: Statistics) -> None:
     rows: list[tuple[object, ...]] = [
-        ("created", *(window.created for window in found.windows)),
-        ("completed", *(window.completed for window in found.windows)),
+        ("tasks created", *(window.created for window in found.windows)),
+        ("tasks completed", *(window.completed for window in found.windows)),
         ("attempts started", *(window.started for window in found.windows)),
         ("start to done, median", *(_duration(window.cycle.median) for window in found.windows)),
         ("start to done, 9 of 10", *(_duration(window.cycle.p90) for window in found.windows)),

@@ -19,7 +19,7 @@ _COLUMNS = ("running", "ready", "review", "blocked", "todo", "triage", "schedule
 _CAPS = ("max_spawn", "max_in_progress", "max_in_progress_per_profile")
 # A board full of runs is counted, not listed: who needs all of them asks for JSON.
 SHOWN_RUNS = 20
-_INDENT = 11
+_INDENT, _TITLE = 11, 32
 
 
 # --- status --------------------------------------------------------------------------------------------------------
@@ -177,11 +177,12 @@ def _print_board(board: BoardStanding, now: int) -> None:
             output.span(run["started_at"], now),
             _left(run["claim_expires"], now),
             run["assignee"],
-            run["title"],
+            output.cut(str(run["title"]), _TITLE),
         )
         for run in board.running[:SHOWN_RUNS]
     ]
     if rows:
+        output.print_line()
         output.print_table(("task", "run", "age", "lease", "assignee", "title"), rows, "")
     if len(board.running) > SHOWN_RUNS:
         output.print_line(f"and {len(board.running) - SHOWN_RUNS} more: hermes-kanban list --status running")
@@ -210,17 +211,15 @@ def reclaim(args: argparse.Namespace) -> None:
         return _reclaim_stale(args)
     if not args.task_id:
         raise InvalidArgument("which task? hermes-kanban reclaim TASK, or all that are proven gone: reclaim --stale")
-    if args.dry_run:
-        raise InvalidArgument("--dry-run goes with --stale; look at one task with: hermes-kanban show TASK")
-    from hermes_kanban_plugin.board import open_board
-    from hermes_kanban_plugin.cli import acting, output
+    from hermes_kanban_plugin.cli import acting
     from hermes_kanban_plugin.foreign import stop_foreign_worker
 
-    with open_board(args.board) as board:
+    with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
-        stop_foreign_worker(board, task, "reclaim")
+        if not args.dry_run:
+            stop_foreign_worker(board, task, "reclaim")
         landed = board.reclaim(task, args.reason, acting.person_or_worker().profile)
-    return output.print_line("reclaimed", task.id, landed)
+    return acting.tell(args, "reclaim", "reclaimed", task.id, landed)
 
 
 def _reclaim_stale(args: argparse.Namespace) -> None:
@@ -235,6 +234,9 @@ def _reclaim_stale(args: argparse.Namespace) -> None:
         sweep = stale.take_back(runtime.open(location), runtime, actor, dry_run=args.dry_run)
     finally:
         runtime.close()
+    if args.json:
+        taken, doubtful = ([one.model_dump(mode="json") for one in many] for many in (sweep.taken, sweep.doubtful))
+        return output.print_json({"dry_run": args.dry_run, "taken": taken, "doubtful": doubtful})
     verb = "would reclaim" if args.dry_run else "reclaimed"
     for one in sweep.taken:
         output.print_line(verb, one.task_id, f"run {one.run_id}: {one.reason}")
@@ -242,6 +244,7 @@ def _reclaim_stale(args: argparse.Namespace) -> None:
         output.print_line("in doubt", one.task_id, f"run {one.run_id}: {one.reason}; look again in a moment")
     if not sweep.taken:
         output.print_line("nothing is proven stale")
+    return None
 
 
 def edit(args: argparse.Namespace) -> None:
@@ -251,34 +254,40 @@ def edit(args: argparse.Namespace) -> None:
             "edit needs --clear-claim, --clear-skills or --reset-failures; the result of a finished task is changed "
             f"with: hermes kanban edit {args.task_id} --result TEXT"
         )
-    from hermes_kanban_plugin.board import open_board
     from hermes_kanban_plugin.cli import acting, output
     from hermes_kanban_plugin.foreign import refuse_living
 
     actor = acting.person_or_worker().profile
-    with open_board(args.board) as board:
+    lines: list[tuple[str, ...]] = []
+    with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
         if args.clear_claim:
             refuse_living(board, task)
-            output.print_line("claim cleared", task.id, board.clear_claim(task, actor))
+            lines.append(("claim cleared", task.id, board.clear_claim(task, actor)))
         if args.clear_skills:
             board.clear_skills(task.id, actor)
-            output.print_line("skills cleared", task.id)
+            lines.append(("skills cleared", task.id))
         if args.reset_failures:
             board.reset_failures(task.id, actor)
-            output.print_line("failures reset", task.id, f"it was {task.consecutive_failures}")
+            lines.append(("failures reset", task.id, f"it was {task.consecutive_failures}"))
+        status = board.task(task.id).status
+    if args.json:
+        return output.print_json({"task_id": task.id, "status": status, "dry_run": args.dry_run})
+    for line in lines:
+        output.print_line(*(("would be",) if args.dry_run else ()), *line)
+    return None
 
 
 def stop(args: argparse.Namespace) -> None:
     """End a task's worker and block the task until somebody unblocks it."""
-    from hermes_kanban_plugin.board import open_board
-    from hermes_kanban_plugin.cli import acting, output
+    from hermes_kanban_plugin.cli import acting
     from hermes_kanban_plugin.foreign import stop_foreign_worker
 
     actor = acting.person_or_worker().profile
     reason = f"stopped by {actor}" + (f": {args.reason}" if args.reason else "")
-    with open_board(args.board) as board:
+    with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
-        stop_foreign_worker(board, task, "stop")
+        if not args.dry_run:
+            stop_foreign_worker(board, task, "stop")
         board.stop(task, reason, actor)
-    output.print_line("stopped", task.id, f"blocked; go on with: hermes-kanban unblock {task.id}")
+    acting.tell(args, "stop", "stopped", task.id, "blocked", f"go on with: hermes-kanban unblock {task.id}")

@@ -127,6 +127,16 @@ def print_labelled(label: str, text: str, indent: int) -> None:
         print_line(f"{'':<{indent}}{line}")
 
 
+def print_command(command: str, indent: int) -> None:
+    """Print a command below a text, in one piece, so that it can be copied; in a terminal it has a colour."""
+    line = f"{'':<{indent}}{clean(command)}"
+    if not sys.stdout.isatty():
+        return print(line)
+    from rich.text import Text
+
+    return console().print(Text(line, style="cyan"))
+
+
 def width() -> int:
     """Return how wide a line may be: the terminal's width, within reason."""
     return max(LEAST_WIDTH, min(shutil.get_terminal_size().columns, MOST_WIDTH))

@@ -196,9 +196,10 @@ def _add_working(verbs: _Verbs) -> None:
 
 
 def _add_operating(verbs: _Verbs) -> None:
-    unblock = _verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again")
+    unblock = _verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again", json=True)
     unblock.add_argument("task_ids", nargs="+", metavar="task_id")
     unblock.add_argument("--reason", help="kept as a comment")
+    unblock.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
     for word in (*words.NEW, *words.EXTENDED):
         parser = _verb(verbs, word.name, word.run, word.about)
         if word.name == "reclaim":

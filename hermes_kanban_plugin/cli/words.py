@@ -45,17 +45,24 @@ def _add_why_flags(parser: argparse.ArgumentParser) -> None:
 def _add_stop_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task_id")
     parser.add_argument("--reason", help="kept in the history")
+    _add_trying_flags(parser)
+
+
+def _add_trying_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_reclaim_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stale", action="store_true", help="instead of one task: every task whose run is proven gone")
-    parser.add_argument("--dry-run", action="store_true", help="with --stale: say which, and change nothing")
+    _add_trying_flags(parser)
 
 
 def _add_edit_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clear-claim", action="store_true", help="take away the claim of a run that has gone")
     parser.add_argument("--clear-skills", action="store_true", help="forget the skills that its worker must load")
     parser.add_argument("--reset-failures", action="store_true", help="count failures anew; a block stays")
+    _add_trying_flags(parser)
 
 
 def _add_accept_flags(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +74,7 @@ def _add_accept_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_board_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every board of the kanban home")
-    parser.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_trying_flags(parser)
 
 
 def _add_pause_flags(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +105,7 @@ def _add_cancel_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task_id")
     parser.add_argument("--subtree", action="store_true", help="and every task that waits for it")
     parser.add_argument("--reason", help="kept in the history")
-    parser.add_argument("--dry-run", action="store_true", help="say which, and change nothing")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_trying_flags(parser)
 
 
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +136,7 @@ EXTENDED = (
         "operating.reclaim",
         "take a task back from its run; the worker is stopped",
         _add_reclaim_flags,
-        ("stale", "dry_run"),
+        ("stale", "dry_run", "json"),
         ("task_id",),
     ),
     Word(
@@ -139,7 +144,7 @@ EXTENDED = (
         "operating.edit",
         "repair a task: its claim, its skills, its failure count",
         _add_edit_flags,
-        ("clear_claim", "clear_skills", "reset_failures"),
+        ("clear_claim", "clear_skills", "reset_failures", "dry_run", "json"),
         ("result",),
     ),
 )

@@ -49,13 +49,22 @@ SETTLED = ("blocked", "triage", "done", "archived")
 
 
 class Fault(NamedTuple):
-    """One failed run to book: whose, since when it ran (epoch seconds), why, and what it printed last."""
+    """One failed run to book: whose, why, and what it printed last.
+
+    ``telling`` says that its end has something to do with the reason. A worker that somebody killed tells nothing.
+    """
 
     task_id: str
     run_id: int
     cause: Cause
     error: str
     last_output: str | None = None
+    telling: bool = True
+
+    @property
+    def signature(self) -> str | None:
+        """What it has in common with failures of other tasks, if anything."""
+        return rules.signature(self.cause, self.error, self.last_output) if self.telling else None
 
 
 class Booked(NamedTuple):
@@ -85,7 +94,7 @@ def book(connection: sqlite3.Connection, row: sqlite3.Row, fault: Fault, terms: 
         terms: what the settings say.
         now: epoch seconds.
     """
-    signature = rules.signature(fault.cause, fault.error, fault.last_output) if terms.outage_tasks else None
+    signature = fault.signature if terms.outage_tasks else None
     outage_id = _outage_of(connection, fault, signature, terms, now) if signature else None
     if outage_id is not None:
         note_end(connection, fault.task_id, fault.run_id, fault.cause, signature=signature)

@@ -51,11 +51,13 @@ VALUES (:signature, :cause, :now, :now, :failures, 0, :life, :next_probe_at)
 RETURNING id"""
 
 # The tasks that wait for the end of an outage: the last thing that was tried on them failed like the others.
-WAITING = f"""
-SELECT tasks.id, tasks.assignee, tasks.status, kp_runs.run_id AS newest_run
+_WAITS = f"""
 FROM kp_runs JOIN tasks ON tasks.id = kp_runs.task_id
 WHERE kp_runs.signature = :signature AND kp_runs.run_id = {_NEWEST_RUN}
-    AND tasks.status IN ('ready', 'review', 'todo', 'scheduled')
+    AND tasks.status IN ('ready', 'review', 'todo', 'scheduled')"""
+ANY_WAITING = f"SELECT 1 {_WAITS} LIMIT 1"
+WAITING = f"""
+SELECT tasks.id, tasks.assignee, tasks.status, kp_runs.run_id AS newest_run {_WAITS}
 ORDER BY tasks.priority DESC, tasks.created_at, tasks.id"""
 
 FIRST_RUN_AFTER = """
@@ -142,11 +144,17 @@ class Outage(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What a tick found out about an outage: it is over (with the reason), or it goes on."""
+    """What a tick found out about an outage: what its probe says, which run that is, and why it is over."""
 
     outage: Outage
     fate: Fate
-    reason: str
+    run_id: int | None
+    reason: str = ""
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to write."""
+        return self.fate is not Fate.UNDECIDED or self.run_id != self.outage.probe_run_id
 
 
 # --- in the transaction that ends a failed run ---------------------------------------------------------------------
@@ -212,53 +220,57 @@ def settle(connection: sqlite3.Connection, now: int) -> list[Settled]:
 
     Opens no write transaction when there is nothing to write.
     """
-    if not open_outages(connection):
+    if not any(_look(connection, outage, now).says_something for outage in open_outages(connection)):
         return []
     with immediate(connection):
-        settled = [_settle(connection, outage, now) for outage in open_outages(connection)]
-    return [one for one in settled if one is not None]
+        found = [_look(connection, outage, now) for outage in open_outages(connection)]
+        for one in found:
+            if one.says_something:
+                _write(connection, one, now)
+    return [one for one in found if one.fate is not Fate.UNDECIDED]
 
 
-def _settle(connection: sqlite3.Connection, outage: Outage, now: int) -> Settled | None:
+def _look(connection: sqlite3.Connection, outage: Outage, now: int) -> Settled:
+    """Return what is known of an outage's probe; reads only."""
     run_id = outage.probe_run_id or _find_probe(connection, outage)
     if run_id is None:
-        if outage.probe_task_id is None and not waiting(connection, outage.signature):
-            return _close(connection, outage, "no task waits for it any more", now)
-        return None
+        waits = connection.execute(ANY_WAITING, {"signature": outage.signature}).fetchone() is not None
+        if waits or outage.probe_task_id is not None:
+            return Settled(outage, Fate.UNDECIDED, None)
+        return Settled(outage, Fate.HEALED, None, "no task waits for it any more")
     row = connection.execute(PROBE, {"run_id": run_id}).fetchone()
     if row is None:
-        return _go_on(connection, outage, Fate.LOST, now)
-    age = now - row["began_at"]
-    same = row["signature"] == outage.signature
-    said = rules.fate(Probe(row["ended_at"] is not None, row["cause"], same, age), outage.longest_life)
-    if said is Fate.UNDECIDED:
-        return None
-    if said is Fate.HEALED:
-        deed = row["cause"] if row["ended_at"] is not None else f"lives for {age} s"
-        return _close(connection, outage, f"run {run_id} of {outage.probe_task_id} {deed}", now)
-    return _go_on(connection, outage, said, now)
+        return Settled(outage, Fate.LOST, run_id)
+    ended, age = row["ended_at"] is not None, now - row["began_at"]
+    probe = Probe(ended, row["cause"], row["signature"] == outage.signature, age)
+    deed = row["cause"] if ended else f"lives for {age} s"
+    fate = rules.fate(probe, outage.longest_life)
+    return Settled(outage, fate, run_id, f"run {run_id} of {outage.probe_task_id} {deed}")
 
 
 def _find_probe(connection: sqlite3.Connection, outage: Outage) -> int | None:
-    """Return the run that was started as the probe, writing it down; None while it was not started."""
+    """Return the run that was started as the probe; None while it was not started."""
     if outage.probe_task_id is None:
         return None
     ids = {"probe_task_id": outage.probe_task_id, "probe_after_run": outage.probe_after_run}
     run_id: int | None = connection.execute(FIRST_RUN_AFTER, ids).fetchone()["id"]
-    if run_id is not None:
-        connection.execute(NOTE_PROBE, {"id": outage.id, "run_id": run_id, "probe_task_id": outage.probe_task_id})
     return run_id
 
 
-def _go_on(connection: sqlite3.Connection, outage: Outage, said: Fate, now: int) -> Settled:
-    failed = outage.failed_probes + (said is Fate.FAILED)
-    wait = rules.probe_wait(failed)
-    values = {"id": outage.id, "failed_probes": failed, "next_probe_at": now + wait}
-    connection.execute(END_PROBE, values)
-    return Settled(outage, said, f"the next probe is in {wait} s")
+def _write(connection: sqlite3.Connection, found: Settled, now: int) -> None:
+    outage = found.outage
+    if found.fate is Fate.HEALED:
+        _close(connection, outage, found.reason, now)
+    elif found.fate is Fate.UNDECIDED:
+        values = {"id": outage.id, "run_id": found.run_id, "probe_task_id": outage.probe_task_id}
+        connection.execute(NOTE_PROBE, values)
+    else:
+        failed = outage.failed_probes + (found.fate is Fate.FAILED)
+        values = {"id": outage.id, "failed_probes": failed, "next_probe_at": now + rules.probe_wait(failed)}
+        connection.execute(END_PROBE, values)
 
 
-def _close(connection: sqlite3.Connection, outage: Outage, reason: str, now: int) -> Settled:
+def _close(connection: sqlite3.Connection, outage: Outage, reason: str, now: int) -> None:
     """Close an outage; its tasks come back one by one rather than all at once (failure mode F9)."""
     connection.execute(CLOSE_OUTAGE, {"id": outage.id, "now": now, "by": reason}).fetchone()
     held = waiting(connection, outage.signature)
@@ -267,7 +279,6 @@ def _close(connection: sqlite3.Connection, outage: Outage, reason: str, now: int
         if wait:
             values = {"run_id": one.newest_run, "task_id": one.task_id, "retry_at": now + wait}
             connection.execute(SPREAD_RETURN, values)
-    return Settled(outage, Fate.HEALED, reason)
 
 
 def choose_probes(connection: sqlite3.Connection, may_start: Callable[[Waiting], bool], now: int) -> list[str]:

@@ -46,7 +46,8 @@ class Handoff(NamedTuple):
 class Failure(NamedTuple):
     """Why an attempt failed, what the history says of it, and by which terms it counts.
 
-    ``last_output`` is what the worker printed last, ``remains`` what it leaves to the next one.
+    ``last_output`` is what the worker printed last, ``remains`` what it leaves to the next one; ``telling`` is False
+    when it was killed from outside, which says nothing about the reason.
     """
 
     cause: Cause
@@ -55,6 +56,7 @@ class Failure(NamedTuple):
     terms: Terms = Terms()
     last_output: str | None = None
     remains: Remains | None = None
+    telling: bool = True
 
 
 class ExitFacts(NamedTuple):
@@ -164,7 +166,7 @@ def fail(connection: sqlite3.Connection, lease: Lease, failure: Failure, now: in
         Superseded: the run is not current any more; nothing was written.
     """
     cause, error = failure.cause, failure.error[:MAX_FAILURE_TEXT]
-    fault = failures.Fault(lease.task_id, lease.run_id, cause, error, failure.last_output)
+    fault = failures.Fault(lease.task_id, lease.run_id, cause, error, failure.last_output, failure.telling)
     with immediate(connection):
         row = leases.current(connection, lease)
         booked = failures.book(connection, row, fault, failure.terms, now)

@@ -260,8 +260,8 @@ class Supervisor:
             summary = facts.last_output or "finished without output"
             outcomes.complete(self._writer, lease, outcomes.Handoff(summary=summary, metadata={"exit_code": 0}), now)
         elif cause.counts:
-            terms, words = self.order.terms, facts.last_output
-            failure = outcomes.Failure(cause, decision.error, payload, terms, words, left)
+            terms, words, killed = self.order.terms, facts.last_output, facts.exit_signal == signal.SIGKILL
+            failure = outcomes.Failure(cause, decision.error, payload, terms, words, left, telling=not killed)
             outcomes.fail(self._writer, lease, failure, now)
         else:
             outcomes.release(self._writer, lease, cause, decision.error, payload, now, self.order.terms)

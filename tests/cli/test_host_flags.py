@@ -16,7 +16,7 @@ pytestmark = pytest.mark.host
 VERBS = ("create", "list", "show", "runs", "claim", "heartbeat", "complete", "block", "unblock", "link", "dispatch",
          "reclaim", "init", "edit")  # fmt: skip
 # Verbs that the host does not have.
-OURS = ("events", "scan", "dispatcher", "service", "setup", "status", "doctor", "stop")
+OURS = ("events", "scan", "dispatcher", "service", "setup", "status", "doctor", "stop", "accept")
 
 # What the host has and we do not, and why.
 LEFT_OUT = {

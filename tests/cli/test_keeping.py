@@ -236,7 +236,7 @@ def test_stats_prints_what_it_counts(command) -> None:
 
     assert [window["completed"] for window in found["windows"]] == [1, 1]
     assert found["columns"][0]["cards"] == 1
-    assert "completed                1         1" in text
+    assert "tasks completed          1         1" in text
     assert max(len(line) for line in text.splitlines()) <= 80
 
 

@@ -227,7 +227,40 @@ def test_reclaim_needs_a_task_or_stale(command) -> None:
     task_id = command.create("x")
     command("reclaim").refused(2, "which task?", "--stale")
     command("reclaim", task_id, "--stale").refused(2, f"leave {task_id} out")
-    command("reclaim", task_id, "--dry-run").refused(2, "--dry-run goes with --stale")
+    command("reclaim", task_id, "--dry-run").refused(2, "it is ready")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["reclaim"], "ready"),
+        (["stop", "--reason", "not now"], "blocked"),
+        (["edit", "--reset-failures"], "running"),
+        (["edit", "--clear-claim"], "ready"),
+        (["unblock"], "ready"),
+    ],
+)
+def test_a_dry_run_says_what_would_be_and_changes_nothing(command, words: list[str], status: str) -> None:
+    task_id = command.add("x")
+    if words == ["unblock"]:
+        command.ok("block", task_id, "why")
+    else:
+        command.ok("claim", task_id)
+    before = command.state(task_id)
+    verb, *flags = words
+
+    text = command.ok(verb, task_id, *flags, "--dry-run").out
+    said = command.ok(verb, task_id, *flags, "--dry-run", "--json").json
+
+    assert command.state(task_id) == before
+    assert text.startswith("would ")
+    assert task_id in text
+    (tried,) = said if isinstance(said, list) else [said]
+    assert tried == {"task_id": task_id, "status": status, "dry_run": True}
+    done = command.ok(verb, task_id, *flags, "--json").json
+    (result,) = done if isinstance(done, list) else [done]
+    assert result == {"task_id": task_id, "status": status, "dry_run": False}
+    assert command.state(task_id)[0].status == status
 
 
 def test_stale_takes_back_what_is_proven_gone_and_nothing_else(command, gone: ProcessIdentity, sleeper) -> None:

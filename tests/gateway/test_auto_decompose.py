@@ -243,7 +243,7 @@ def test_a_program_that_cannot_be_started_is_a_failure_like_others(
     monkeypatch.setenv("HERMES_BIN", str(desk.home / "nothing"))
     card = desk.card("work")
     desk.tick()
-    assert f"task={card} msg=\"tried again in 60 s: " in caplog.text
+    assert f'task={card} msg="tried again in 60 s: ' in caplog.text
 
 
 def test_the_end_of_the_dispatcher_ends_what_is_under_way(desk: Desk) -> None:

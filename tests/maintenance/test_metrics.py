@@ -140,7 +140,8 @@ def test_a_port_that_is_taken_is_said_once(endpoint: Endpoint, port: int, caplog
             endpoint.listen(port)
 
     assert [record.message for record in caplog.records] == [
-        f"no metrics on port {port}: port {port} cannot be had (Address already in use); choose another metrics_port"
+        f'action=metrics_failed port={port} msg="port {port} cannot be had (Address already in use); '
+        'choose another metrics_port"'
     ]
     assert endpoint.port == 0
 

@@ -7,7 +7,8 @@ import pytest
 from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.outages import Fate
-from hermes_kanban_plugin.store import failures, outages
+from hermes_kanban_plugin.store import failures, outages, outcomes
+from hermes_kanban_plugin.store.outcomes import Failure
 from hermes_kanban_plugin.store.transaction import immediate
 
 from .bookkeeping import fail, finish, interrupt
@@ -101,6 +102,16 @@ def test_a_retry_that_runs_while_the_outage_begins_is_not_charged_either(desk) -
     fail(desk, again)
     assert desk.last_event(task_id)[1] == {"failures": 0, "outage": only(desk).id}
     assert counters(desk, [task_id]) == [("ready", 0)]
+
+
+def test_workers_that_were_killed_are_no_outage(desk) -> None:
+    task_ids = [desk.create() for _ in range(4)]
+    for task_id in task_ids:
+        lease = desk.claim(task_id)
+        killed = Failure(Cause.CRASHED, "the worker was killed by signal 9", {}, telling=False)
+        assert outcomes.fail(desk.writer, lease, killed, desk.now) == "ready"
+    assert outages.open_outages(desk.writer) == []
+    assert counters(desk, task_ids) == [("ready", 1)] * 4
 
 
 def test_with_outages_switched_off_each_failure_counts(desk) -> None:

@@ -10,19 +10,27 @@ from types import ModuleType
 import pytest
 
 from hermes_kanban_plugin.store import (
+    briefings,
     cleanups,
+    completions,
     dispatchers,
     edits,
+    failures,
+    flags,
     journal,
     leases,
     moves,
     orphans,
+    outages,
     outcomes,
     promotion,
     statements,
 )
 
-MODULES = (statements, cleanups, dispatchers, edits, journal, leases, moves, orphans, outcomes, promotion)
+MODULES = (
+    statements, briefings, cleanups, completions, dispatchers, edits, failures, flags, journal, leases, moves, orphans,
+    outages, outcomes, promotion,
+)  # fmt: skip
 SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|CREATE|ALTER|DROP|PRAGMA|BEGIN)\b[^a-z]")
 
 # Words that SQLite understands and PostgreSQL does not (or not in the same sense).

@@ -56,7 +56,7 @@ def test_a_wedged_worker_is_stopped_although_it_lives(workshop, monkeypatch) -> 
     workshop.tick()
     held = workshop.run(task_id)
     run = workshop.ended(held.run_id)
-    assert (run.status, run.outcome) == ("stale", "stale")
+    assert (run.status, run.outcome, run.cause) == ("stale", "stale", "heartbeat_stale")
     assert run.error.startswith("stopped: no sign of life for ")
     task = workshop.board.task(task_id)
     assert (task.status, task.consecutive_failures) == ("ready", 0)

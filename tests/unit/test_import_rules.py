@@ -44,11 +44,11 @@ LAYERS = (
     ("demo", "demo.*"),
 )
 BOTTOM = ("errors", "clock")
-PURE = ("roles", "worker.activity", "dispatch.reaper", "dispatch.admission", "dispatch.ownership", "rules", "supervisor.verdicts",
-        "worker_environment", "causes", "breaker", "outages", "handoff", "diagnosis.answer", "diagnosis.facts",
-        "diagnosis.finding", "diagnosis.wording", "diagnosis.endings", "diagnosis.dependencies", "diagnosis.failures",
-        "diagnosis.gates", "diagnosis.ground", "diagnosis.readiness", "diagnosis.rulebook", "diagnosis.runs",
-        "diagnosis.waiting", "diagnosis.why")  # fmt: skip
+PURE = ("roles", "worker.activity", "dispatch.reaper", "dispatch.admission", "dispatch.ownership", "rules",
+        "supervisor.verdicts", "worker_environment", "causes", "breaker", "outages", "handoff", "diagnosis.answer",
+        "diagnosis.facts", "diagnosis.finding", "diagnosis.wording", "diagnosis.endings", "diagnosis.dependencies",
+        "diagnosis.failures", "diagnosis.gates", "diagnosis.ground", "diagnosis.readiness", "diagnosis.rulebook",
+        "diagnosis.runs", "diagnosis.waiting", "diagnosis.why")  # fmt: skip
 IMPURE = {
     "os", "io", "time", "datetime", "sqlite3", "subprocess", "socket", "shutil", "random", "logging", "psutil"
 }  # fmt: skip

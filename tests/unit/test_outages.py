@@ -60,12 +60,43 @@ def test_what_is_not_counted_and_what_an_agent_did_to_itself_is_no_outage(cause:
     assert outages.signature(cause, "the same for all", "the same") is None
 
 
-def test_models_that_forget_their_final_call_are_an_outage_only_if_they_printed_the_same() -> None:
+CLOSING = """
+╭─ ⚕ Hermes ──────────╮
+    {said}
+╰─────────────────────╯
+
+Resume this session with:
+  hermes --resume 20261121_115430_0de656 -p worker
+
+Session:        20261121_115430_0de656
+Duration:       9s
+Messages:       8 (1 user, 6 tool calls)"""
+
+
+@pytest.mark.parametrize("output", ["", "All done!", CLOSING.format(said="I leave it at that.")])
+def test_models_that_forget_their_final_call_do_so_each_for_itself(output: str) -> None:
     error = "ended with status 0 without calling kanban_complete or kanban_block"
-    assert outages.signature(Cause.PROTOCOL_VIOLATION, error, "") is None
-    one, other = (outages.signature(Cause.PROTOCOL_VIOLATION, error, f"HTTP 429 at 12:00:0{n}") for n in (1, 2))
-    assert one is not None
-    assert one == other
+    assert outages.signature(Cause.PROTOCOL_VIOLATION, error, output) is None
+
+
+def test_workers_that_end_because_of_the_same_trouble_are_alike() -> None:
+    """A Hermes worker ends with status 0 whatever its provider did (contract W7)."""
+    one, other = (
+        outages.signature(
+            Cause.PROTOCOL_VIOLATION,
+            "status 0",
+            f"{n}\nAPI call failed at 12:00:0{n}: HTTP 503\n{CLOSING.format(said=n)}",
+        )
+        for n in (1, 2)
+    )
+    assert one == other == "protocol_violation: status 0 | api call failed at #: http 503"
+
+
+def test_the_line_that_tells_of_trouble_counts_and_not_the_one_behind_it() -> None:
+    assert crash("exit 1", "OSError: no space left\ncleaning up 7 files") == crash(
+        "exit 1", "OSError: no space left\nbye"
+    )
+    assert crash("exit 1", "step 1\nstep 2") == "crashed: exit 1 | step 2"
 
 
 @given(error=some.text(max_size=2000), output=some.none() | some.text(max_size=2000), cause=some.sampled_from(Cause))
