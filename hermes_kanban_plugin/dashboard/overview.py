@@ -1,0 +1,172 @@
+"""What the page shows: the state of one board at one moment, attention first. Reads only; not a byte is changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.dashboard.attention import Shown, sort_out
+from hermes_kanban_plugin.diagnosis import rulebook, surroundings
+from hermes_kanban_plugin.diagnosis.why import explain_all
+from hermes_kanban_plugin.diagnosis.wording import span
+from hermes_kanban_plugin.dispatch.standing import State
+from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.models import TERMINAL
+from hermes_kanban_plugin.store import snapshots
+from hermes_kanban_plugin.store.connection import translating
+from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.worker.activity import IDENTICAL_CALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hermes_kanban_plugin.board import Board
+    from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
+    from hermes_kanban_plugin.dispatch.reaper import Orphan
+    from hermes_kanban_plugin.runtime import Runtime
+    from hermes_kanban_plugin.settings import HostSettings
+
+COLUMNS = ("running", "ready", "blocked", "todo", "triage", "review", "scheduled")
+MAX_RUNS, MAX_ITEMS = 100, 100
+
+# What the facts of a diagnosis do not hold: titles, progress, and how many attempts there were.
+RUNS = """
+SELECT tasks.id AS task_id, tasks.title, tasks.assignee, tasks.current_run_id AS run_id, tasks.claim_expires,
+    task_runs.started_at, tasks.last_heartbeat_at, kp_runs.lane, kp_runs.progress_at, kp_runs.repeated_calls,
+    tasks.worker_pid, tasks.status, tasks.claim_lock,
+    (SELECT count(*) FROM task_runs AS attempts WHERE attempts.task_id = tasks.id) AS attempt
+FROM tasks
+    LEFT JOIN task_runs ON task_runs.id = tasks.current_run_id
+    LEFT JOIN kp_runs ON kp_runs.run_id = tasks.current_run_id
+WHERE tasks.status = 'running'
+ORDER BY task_runs.started_at, tasks.id
+LIMIT :limit"""
+TITLES = "SELECT id, title FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))"
+NEWEST_EVENT = "SELECT COALESCE(max(id), 0) FROM task_events"
+
+
+def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
+    """Return everything that the page shows of one board; all of it is of one moment.
+
+    Raises:
+        BoardUnusable: the board cannot be read.
+    """
+    with translating(board.path), snapshots.one_moment(board.reader) as reader:
+        pane = Pane(reader)
+        facts = surroundings.look(runtime, board)
+        findings = rulebook.diagnose(facts)
+        rows = pane.rows(RUNS, limit=MAX_RUNS)
+        named = {finding.task_id for finding in findings if finding.task_id}
+        titles = {row["id"]: row["title"] for row in pane.rows(TITLES, ids=json.dumps(sorted(named)))}
+        as_of = pane.number(NEWEST_EVENT)
+    found = sort_out(facts, findings, explain_all(facts), titles)
+    return {
+        "now": facts.now,
+        "as_of": as_of,
+        "board": board.slug,
+        "boards": [location.slug for location in locations.serving_boards(runtime.root)],
+        "dispatcher": dispatcher(facts.dispatching, facts.now),
+        "pause": facts.paused.model_dump() if facts.paused else None,
+        "counts": {name: facts.counts.get(name, 0) for name in COLUMNS},
+        "unfinished": facts.unfinished,
+        "needs_you": len(found.now),
+        "limits": limits(runtime.settings.host),
+        "attention": found.now[:MAX_ITEMS],
+        "later": found.later[:MAX_ITEMS],
+        "later_count": len(found.later),
+        "waiting": found.waiting[:MAX_ITEMS],
+        "notes": found.notes,
+        "stale": len(found.stale),
+        "running": _running(rows, facts),
+    }
+
+
+def dispatcher(state: Dispatching, now: int) -> dict[str, Any]:
+    """Return whether somebody serves the board, in two parts: a word, and the rest of the sentence.
+
+    Args:
+        state: of the dispatcher.
+        now: epoch seconds.
+    """
+    tick = f"last tick {span(now - state.last_tick_at)} ago" if state.last_tick_at is not None else "no tick yet"
+    said = {
+        State.SERVING: ("Dispatcher alive", tick),
+        State.ELSEWHERE: ("Dispatcher alive elsewhere", tick),
+        State.HERMES: ("Hermes dispatches", "without our rescue; to have it: hermes gateway restart"),
+        State.SILENT: ("Dispatcher silent", f"pid {state.pid} lives, {tick}"),
+        State.DEAD: ("Dispatcher dead", tick),
+        State.STOPPED: ("Dispatcher stopped", tick),
+        State.NEVER: ("No dispatcher", "none of ours ever served this board"),
+    }
+    word, rest = said[state.state]
+    good = state.state in (State.SERVING, State.ELSEWHERE)
+    return {"word": word, "rest": rest, "tone": "good" if good else "warn" if state.serves else "bad"}
+
+
+def limits(host: HostSettings) -> dict[str, int | None]:
+    """Return how much may run at once, in all and for one profile; None for no bound."""
+    caps = [cap for cap in (host.max_spawn, host.max_in_progress) if cap is not None]
+    return {"running": min(caps, default=None), "per_profile": host.max_in_progress_per_profile}
+
+
+# --- running work --------------------------------------------------------------------------------------------------
+
+
+def _running(rows: Iterable[dict[str, Any]], facts: BoardFacts) -> list[dict[str, Any]]:
+    orphans = {(orphan.run.task_id, orphan.run.run_id): orphan for orphan in facts.orphans}
+    return [_run(row, orphans.get((row["task_id"], row["run_id"])), facts.now) for row in rows]
+
+
+def _run(row: dict[str, Any], orphan: Orphan | None, now: int) -> dict[str, Any]:
+    verdict, pid = _verdict(orphan, row)
+    alive = verdict == Verdict.ALIVE.value
+    names = ("task_id", "title", "assignee", "run_id", "started_at", "last_heartbeat_at", "progress_at", "attempt")
+    return {
+        **{name: row[name] for name in names},
+        "loops": calls if (calls := row["repeated_calls"] or 0) >= IDENTICAL_CALLS - 1 else 0,
+        "lease_left": None if row["claim_expires"] is None else row["claim_expires"] - now,
+        "pid": pid,
+        "verdict": verdict,
+        **(measure(pid) if alive and pid else {"cpu_percent": None, "memory_bytes": None}),
+        "seen": Shown(row["status"], row["run_id"] or 0, row["claim_lock"] or "")._asdict(),
+    }
+
+
+def _verdict(orphan: Orphan | None, row: dict[str, Any]) -> tuple[str, int | None]:
+    """Return how the worker's process stands and which it is; a terminal's claim has none."""
+    if row["lane"] == TERMINAL:
+        return "terminal", None
+    if orphan is None:
+        return Verdict.UNKNOWN.value, row["worker_pid"]
+    if orphan.run.supervised and orphan.run.accepted_at is None:
+        return "starting", None
+    return str(orphan.worker), orphan.run.worker_pid or row["worker_pid"]
+
+
+def measure(pid: int) -> dict[str, float | None]:
+    """Return how much of the machine a worker and all its children take: CPU per cent since they started, bytes."""
+    cpu, memory = 0.0, 0
+    try:
+        worker = psutil.Process(pid)
+        lived = max(1.0, time.time() - worker.create_time())
+        for process in (worker, *worker.children(recursive=True)):
+            used = process.cpu_times()
+            cpu += used.user + used.system
+            memory += process.memory_info().rss
+    except psutil.Error:
+        return {"cpu_percent": None, "memory_bytes": None}
+    return {"cpu_percent": round(100 * cpu / lived, 1), "memory_bytes": memory}
+
+
+def open_board(runtime: Runtime, slug: str | None) -> Board:
+    """Return an open board of this process; it stays open (contract W1).
+
+    Raises:
+        UnknownBoard: there is none of this name.
+        InvalidArgument: the name cannot be a board's.
+    """
+    return runtime.open(locations.locate_existing(slug or None))

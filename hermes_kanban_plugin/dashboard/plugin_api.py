@@ -1,0 +1,138 @@
+"""The routes of the page, mounted by the host at ``/api/plugins/hermes-kanban/`` behind its session token.
+
+The host guards every route below ``/api`` and imports this file by its path, so it only ties requests to the modules
+beside it. Handlers are plain functions, which run in threads: a locked board must not hold up the dashboard.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from hermes_kanban_plugin.dashboard import actions, charts, overview, story
+from hermes_kanban_plugin.errors import CallerMistake, ChangedMeanwhile, KanbanError, UnknownBoard, UnknownTask
+from hermes_kanban_plugin.runtime import Runtime
+from hermes_kanban_plugin.store.moves import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hermes_kanban_plugin.board import Board
+
+router = APIRouter()
+
+CHANGED = "It changed meanwhile, look again. Nothing was done."
+_MISSING = (UnknownBoard, UnknownTask)
+MAX_RUN = 2**62
+
+# One process, one runtime: its boards stay open, and one request at a time uses them.
+_lock = threading.Lock()
+_runtimes: list[Runtime] = []
+
+
+class ShownTask(BaseModel):
+    """What the page showed of a task."""
+
+    status: str = Field(max_length=40)
+    run_id: int = Field(ge=0, le=MAX_RUN)
+    lock: str = Field(max_length=500)
+
+
+class Act(BaseModel):
+    """One button pressed; ``as_of`` is the newest event when the page was drawn."""
+
+    board: str = Field(max_length=100)
+    verb: str = Field(max_length=40)
+    task_id: str = Field(max_length=200)
+    seen: ShownTask
+    as_of: int = Field(ge=0, le=MAX_RUN)
+
+
+class ShownRun(BaseModel):
+    """One row of the preview."""
+
+    task_id: str = Field(max_length=200)
+    run_id: int = Field(ge=0, le=MAX_RUN)
+
+
+class ReclaimStale(BaseModel):
+    """The preview confirmed."""
+
+    board: str = Field(max_length=100)
+    shown: list[ShownRun] = Field(min_length=1, max_length=10_000)
+
+
+@contextmanager
+def _serving(slug: str | None) -> Iterator[tuple[Runtime, Board]]:
+    """Open a board for one request; what goes wrong becomes a status and one sentence."""
+    try:
+        with _lock:
+            if not _runtimes:
+                _runtimes.append(Runtime())
+            runtime = _runtimes[0]
+            runtime.reload()
+            yield runtime, overview.open_board(runtime, slug)
+    except ChangedMeanwhile as changed:
+        raise HTTPException(409, CHANGED) from changed
+    except _MISSING as missing:
+        raise HTTPException(404, _line(missing)) from missing
+    except CallerMistake as mistake:
+        raise HTTPException(400, _line(mistake)) from mistake
+    except (KanbanError, sqlite3.Error) as problem:
+        raise HTTPException(503, _line(problem)) from problem
+
+
+def _line(problem: Exception) -> str:
+    return " ".join(str(problem).split())
+
+
+@router.get("/overview")
+def read_overview(board: str | None = None) -> dict[str, Any]:
+    """Return what the page shows and asks for again and again."""
+    with _serving(board) as (runtime, opened):
+        return overview.overview(runtime, opened)
+
+
+@router.get("/charts")
+def read_charts(board: str | None = None) -> dict[str, Any]:
+    """Return the charts, which change slowly and cost more."""
+    with _serving(board) as (_, opened):
+        return charts.draw(opened)
+
+
+@router.get("/tasks/{task_id}")
+def read_task(task_id: str, board: str | None = None) -> dict[str, Any]:
+    """Return the story of one task."""
+    with _serving(board) as (runtime, opened):
+        return story.story(runtime, opened, task_id)
+
+
+@router.get("/stale")
+def read_stale(board: str | None = None) -> dict[str, Any]:
+    """Return what "Reclaim all stale" would do."""
+    with _serving(board) as (runtime, opened):
+        return actions.preview_stale(runtime, opened)
+
+
+@router.post("/act")
+def act(wish: Act) -> dict[str, Any]:
+    """Do what one button says, on the task as it was shown."""
+    seen = Seen(wish.seen.status, wish.seen.run_id, wish.seen.lock)
+    with _serving(wish.board) as (runtime, opened):
+        return {"sentence": actions.act(runtime, opened, actions.Press(wish.verb, wish.task_id, seen, wish.as_of))}
+
+
+@router.post("/reclaim-stale")
+def reclaim_stale(wish: ReclaimStale) -> dict[str, Any]:
+    """Take back what is stale, of what was shown."""
+    shown = [(one.task_id, one.run_id) for one in wish.shown]
+    with _serving(wish.board) as (runtime, opened):
+        taken = actions.reclaim_stale(runtime, opened, shown)
+    left = len(shown) - len(taken)
+    rest = f" {left} changed meanwhile and {'was' if left == 1 else 'were'} left alone." if left > 0 else ""
+    return {"taken": taken, "sentence": f"{len(taken)} task{'' if len(taken) == 1 else 's'} reclaimed.{rest}"}

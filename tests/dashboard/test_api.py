@@ -1,0 +1,247 @@
+"""The routes as the host mounts them: what they answer, and which status says what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from hermes_kanban_plugin.dashboard import plugin_api
+from tests.conftest import lives, wait_for
+from tests.dashboard.conftest import lose, works
+
+if TYPE_CHECKING:
+    from tests.conftest import Workshop
+
+PREFIX = "/api/plugins/hermes-kanban"
+
+
+class Page:
+    """What the page does: asks, and presses buttons with what it was shown."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    def get(self, path: str, status: int = 200) -> Any:
+        return asyncio.run(self._ask("GET", path, status))
+
+    def post(self, path: str, body: dict[str, Any], status: int = 200) -> Any:
+        return asyncio.run(self._ask("POST", path, status, json=body))
+
+    async def _ask(self, method: str, path: str, status: int, **body: Any) -> Any:
+        transport = httpx.ASGITransport(app=self._app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://loopback") as client:
+            answer = await client.request(method, f"{PREFIX}/{path}", **body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def press(self, shown: dict[str, Any], item: dict[str, Any], status: int = 200) -> Any:
+        action = item["action"]
+        body = {name: action[name] for name in ("verb", "task_id", "seen")}
+        return self.post("act", {"board": shown["board"], "as_of": shown["as_of"], **body}, status)
+
+
+@pytest.fixture
+def page(workshop: Workshop) -> Iterator[Page]:
+    app = FastAPI()
+    app.include_router(plugin_api.router, prefix=PREFIX)
+    yield Page(app)
+    for runtime in plugin_api._runtimes:
+        runtime.close()
+    plugin_api._runtimes.clear()
+
+
+def add(shop: Workshop, **fields: Any) -> str:
+    return shop.board.create_task(**{"title": "a task", "assignee": "worker", **fields})
+
+
+def start(shop: Workshop, **fields: Any) -> str:
+    shop.configure({"worker": "echo hello; sleep 600"}, {"max_in_progress": 3, "max_spawn": 5})
+    task_id = add(shop, **fields)
+    shop.tick()
+    shop.run(task_id)
+    return task_id
+
+
+def test_an_empty_board(page: Page) -> None:
+    shown = page.get("overview")
+    assert (shown["board"], shown["boards"], shown["needs_you"], shown["attention"]) == ("default", ["default"], 0, [])
+    assert (shown["running"], shown["stale"], shown["unfinished"], shown["pause"]) == ([], 0, 0, None)
+    assert shown["dispatcher"] == {
+        "word": "No dispatcher", "rest": "none of ours ever served this board", "tone": "bad"
+    }  # fmt: skip
+    assert page.get("stale") == {"taken": [], "doubtful": []}
+    assert {name: len(slices) for name, slices in page.get("charts").items()} == {"day": 24, "week": 28}
+
+
+def test_running_work_is_shown_with_its_process(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop, title="dig")
+    run = works(workshop.board, task_id)
+    shown = page.get("overview")
+    (row,) = shown["running"]
+    assert (row["title"], row["assignee"], row["attempt"], row["verdict"]) == ("dig", "worker", 1, "alive")
+    assert row["pid"] == run.worker_pid
+    assert row["memory_bytes"] > 0
+    assert 0 < row["lease_left"] <= 120
+    assert row["loops"] == 0
+    assert row["seen"] == {"status": "running", "run_id": run.run_id, "lock": run.lock}
+    assert shown["limits"] == {"running": 3, "per_profile": None}
+    assert shown["counts"]["running"] == 1
+
+
+def test_a_worker_that_goes_round_in_circles_is_named(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop)
+    run_id = workshop.run(task_id).run_id
+    for calls, told in ((1, 0), (6, 6)):
+        workshop.board.writer.execute("UPDATE kp_runs SET repeated_calls = ?, progress_at = 5", (calls,))
+        assert page.get("overview")["running"][0]["loops"] == told
+    assert page.get("overview")["running"][0]["progress_at"] == 5
+    assert page.get("overview")["running"][0]["run_id"] == run_id
+
+
+def test_a_claim_of_a_terminal_has_no_process(page: Page, workshop: Workshop) -> None:
+    from hermes_kanban_plugin.testing import claim_one
+
+    claim_one(workshop.board, add(workshop), lane="terminal")
+    (row,) = page.get("overview")["running"]
+    assert (row["verdict"], row["pid"], row["memory_bytes"]) == ("terminal", None, None)
+
+
+def test_a_button_is_pressed_as_it_was_shown(page: Page, workshop: Workshop) -> None:
+    task_id = add(workshop)
+    workshop.board.block(task_id, "wait", None, "anna")
+    shown = page.get("overview")
+    (item,) = [item for item in shown["attention"] if item["task_id"]]
+    assert page.press(shown, item) == {"sentence": f"{task_id} was unblocked and is ready"}
+    assert page.press(shown, item, 409) == {"detail": "It changed meanwhile, look again. Nothing was done."}
+    assert workshop.board.task(task_id).status == "ready"
+
+
+def test_stop_ends_a_supervised_worker(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop)
+    run = works(workshop.board, task_id)
+    worker = run.worker_pid
+    assert worker is not None
+    shown = page.get("overview")
+    body = {"board": "default", "as_of": shown["as_of"], "verb": "stop", "task_id": task_id}
+    page.post("act", {**body, "seen": shown["running"][0]["seen"]})
+    assert workshop.board.task(task_id).status == "blocked"
+    wait_for(lambda: not lives(worker), "the worker to end")
+    workshop.ended(run.run_id or 0)
+
+
+def test_what_is_stale_is_taken_back_after_a_preview(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop)
+    lose(workshop.runtime, workshop.board, task_id)
+    assert page.get("overview")["stale"] == 1
+    (row,) = page.get("stale")["taken"]
+    wish = {"board": "default", "shown": [{"task_id": row["task_id"], "run_id": row["run_id"]}]}
+    assert page.post("reclaim-stale", wish) == {"taken": [task_id], "sentence": "1 task reclaimed."}
+    assert page.post("reclaim-stale", wish, 409)["detail"].startswith("It changed meanwhile")
+    assert page.get("overview")["stale"] == 0
+
+
+def test_the_story_of_a_task(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop, title="dig")
+    told = page.get(f"tasks/{task_id}")
+    assert (told["title"], told["status"], told["assignee"], told["left_out"]) == ("dig", "running", "worker", 0)
+    assert "it is running" in told["why"]
+    assert [(run["number"], run["cause"], run["rescued"]) for run in told["runs"]] == [(1, None, False)]
+    assert wait_for(lambda: page.get(f"tasks/{task_id}")["log"], "the output") == "hello"
+
+
+def test_a_long_story_keeps_its_end(page: Page, workshop: Workshop) -> None:
+    task_id = add(workshop)
+    for number in range(103):
+        workshop.board.writer.execute(
+            "INSERT INTO task_runs (task_id, status, outcome, started_at, ended_at, error) VALUES (?, ?, ?, ?, ?, ?)",
+            (task_id, "crashed", "crashed", number, number + 1, "password=hunter2hunter2"),
+        )
+    told = page.get(f"tasks/{task_id}")
+    assert (told["left_out"], len(told["runs"])) == (3, 100)
+    assert [run["number"] for run in told["runs"]] == list(range(4, 104))
+    assert told["runs"][0]["error"] == "password=***"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("overview?board=nosuch", 404, "nosuch"), ("overview?board=No%20Board!", 400, "board"),
+        ("tasks/t_none", 404, "t_none"), ("stale?board=nosuch", 404, "nosuch"), ("charts?board=nosuch", 404, "nosuch"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there(page: Page, path: str, status: int, said: str) -> None:
+    detail = page.get(path, status)["detail"]
+    assert said in detail
+    assert "\n" not in detail
+
+
+def test_a_damaged_board_is_named(page: Page, workshop: Workshop) -> None:
+    other = workshop.home / "kanban" / "boards" / "broken" / "kanban.db"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"this is no database, and long enough to be taken for one" * 20)
+    assert str(other) in page.get("overview?board=broken", 503)["detail"]
+    assert page.get("overview")["board"] == "default"
+
+
+@pytest.mark.parametrize("left_out", ["board", "verb", "task_id", "seen", "as_of"])
+def test_a_press_says_all_that_was_shown(page: Page, workshop: Workshop, left_out: str) -> None:
+    task_id = add(workshop, initial_status="blocked", created_by="anna")
+    seen = {"status": "blocked", "run_id": 0, "lock": ""}
+    body = {"board": "default", "verb": "unblock", "task_id": task_id, "seen": seen, "as_of": 10}
+    page.post("act", {name: value for name, value in body.items() if name != left_out}, 422)
+    assert workshop.board.task(task_id).status == "blocked"
+    page.post("act", body)
+
+
+@pytest.mark.parametrize(
+    "body", [{"board": "default"}, {"board": "default", "shown": []}, {"board": "default", "shown": [{"task_id": "x"}]}]
+)
+def test_a_bulk_press_says_what_was_shown(page: Page, body: dict[str, Any]) -> None:
+    page.post("reclaim-stale", body, 422)
+
+
+def test_an_unknown_verb(page: Page, workshop: Workshop) -> None:
+    seen = {"status": "ready", "run_id": 0, "lock": ""}
+    body = {"board": "default", "verb": "delete", "task_id": add(workshop), "seen": seen, "as_of": 10}
+    assert "unknown action 'delete'" in page.post("act", body, 400)["detail"]
+
+
+def test_a_look_changes_not_a_byte(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop)
+    workshop.board.block(task_id, "wait", None, "anna")
+    workshop.ended(workshop.board.runs(task_id)[0].id)
+    before = workshop.board.data_version()
+    for path in ("overview", "charts", "stale", f"tasks/{task_id}"):
+        page.get(path)
+    assert workshop.board.data_version() == before
+
+
+def test_a_board_that_we_never_wrote_to_is_shown(page: Page, workshop: Workshop) -> None:
+    task_id = add(workshop, title="old")
+    for table in ("kp_runs", "kp_outages", "kp_completions", "kp_flags", "kp_failures", "kp_dispatchers"):
+        workshop.board.writer.execute(f"DROP TABLE IF EXISTS {table}")
+    assert page.get("overview")["counts"]["ready"] == 1
+    assert page.get(f"tasks/{task_id}")["title"] == "old"
+    assert page.get("charts")["day"][-1]["completed"] == 0
+
+
+def test_a_paused_board_says_so(page: Page, workshop: Workshop) -> None:
+    from hermes_kanban_plugin.store import flags
+
+    flags.put(workshop.board.writer, flags.PAUSED, "holidays", "anna", workshop.board.clock.now())
+    pause = page.get("overview")["pause"]
+    assert (pause["actor"], pause["value"]) == ("anna", "holidays")
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    folder = Path(plugin_api.__file__).parent
+    for path in (folder / "page").iterdir():
+        text = path.read_text(encoding="utf-8")
+        for forbidden in ("http://", "https://", "innerHTML", "dangerouslySetInnerHTML", "eval(", "@import", "url("):
+            assert forbidden not in text, f"{path.name}: {forbidden}"

@@ -1,0 +1,331 @@
+"""The page in a real browser, against the real ``hermes dashboard`` and real boards with real workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hermes_kanban_plugin.dispatch.tick import tick
+from tests.conftest import lives, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.dashboard.conftest import Dashboard, Desk
+
+pytestmark = [pytest.mark.host, pytest.mark.xdist_group("dashboard"), pytest.mark.timeout(180)]
+
+NEWS = ".hk-news[role=status]"
+PHONE = (375, 740)
+HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+def titles(desk: Desk) -> list[str]:
+    """Return what stands in the list of what needs a person."""
+    return list(desk.browser.run("return [...document.querySelectorAll('.hk-item .hk-link')].map((e) => e.innerText)"))
+
+
+def sees(desk: Desk, *expected: str) -> list[str]:
+    """Wait until exactly these tasks need a person."""
+
+    def look() -> list[str] | None:
+        found = titles(desk)
+        return found if sorted(found) == sorted(expected) else None
+
+    return desk.browser.wait_for(lambda: look() is not None and [*expected, "found"], f"the list to be {expected}")
+
+
+# --- stale claims --------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_shown_as_stale_and_one_click_takes_its_task_back(desk: Desk) -> None:
+    (lost,) = desk.start("index the archive")
+    desk.open()
+    sees(desk)
+    desk.kill(lost)
+    sees(desk, "index the archive")
+    shown = desk.browser.text(".hk-item[data-level=error]")
+    assert "its supervisor and its worker died" in shown
+    assert "dead (pid" in shown
+    desk.browser.click("button", "Reclaim: index the archive")
+    desk.browser.wait_text(NEWS, f"{lost} was reclaimed and is ready")
+    sees(desk)
+    task = desk.board.task(lost)
+    assert (task.status, task.current_run_id, task.claim_lock) == ("ready", None, None)
+    (event,) = desk.events(lost, "reclaimed")
+    assert event["actor"] == "dashboard"
+    assert desk.board.runs(lost)[0].outcome == "reclaimed"
+    # The page did nothing behind the dispatcher's back: its next tick starts the task again.
+    assert [started.task_id for started in tick(desk.board, desk.runtime).started] == [lost]
+
+
+def test_all_stale_tasks_are_taken_back_after_a_preview(desk: Desk) -> None:
+    one, two, alive = desk.start("copy the films", "copy the songs", "copy the books")
+    desk.kill(one, two)
+    desk.open()
+    sees(desk, "copy the films", "copy the songs")
+    desk.browser.click("button", "Reclaim all stale (2)")
+    preview = desk.browser.wait_text("dialog", "Reclaim 2 stale tasks")
+    assert "copy the films" in preview
+    assert "copy the songs" in preview
+    assert "copy the books" not in preview
+    assert "its supervisor and its worker died" in preview
+    assert desk.board.task(one).status == "running", "a preview does nothing"
+    desk.browser.click("dialog button", "Reclaim 2 tasks")
+    desk.browser.wait_text(NEWS, "2 tasks reclaimed.")
+    sees(desk)
+    assert [desk.board.task(task_id).status for task_id in (one, two, alive)] == ["ready", "ready", "running"]
+    assert [desk.events(task_id, "reclaimed")[0]["actor"] for task_id in (one, two)] == ["dashboard", "dashboard"]
+
+
+def test_what_became_stale_after_the_preview_is_not_taken(desk: Desk) -> None:
+    one, two, late = desk.start("paint the door", "paint the gate", "paint the fence")
+    desk.kill(one, two)
+    desk.open()
+    desk.browser.wait_for(lambda: desk.browser.element("button", "Reclaim all stale (2)"), "the bulk button")
+    desk.browser.click("button", "Reclaim all stale")
+    desk.browser.wait_text("dialog", "paint the gate")
+    desk.kill(late)
+    task = desk.board.task(one)
+    desk.board.reclaim(task, None, "somebody else")
+    desk.browser.click("dialog button", "Reclaim 2 tasks")
+    desk.browser.wait_text(NEWS, "1 task reclaimed. 1 changed meanwhile and was left alone.")
+    assert [desk.board.task(task_id).status for task_id in (one, two, late)] == ["ready", "ready", "running"]
+    assert [event["actor"] for event in desk.events(one, "reclaimed")] == ["somebody else"]
+    desk.board.reclaim(desk.board.task(late), None, "the test")
+
+
+def test_a_row_that_changed_before_the_click_is_left_alone(desk: Desk, without_news: Callable[[bool], None]) -> None:
+    (lost,) = desk.start("sweep the yard")
+    desk.kill(lost)
+    desk.open()
+    sees(desk, "sweep the yard")
+    without_news(True)
+    tick(desk.board, desk.runtime)  # the dispatcher comes back: it rescues the task and starts it anew
+    again = desk.board.task(lost).current_run_id
+    assert again is not None
+    desk.browser.click("button", "Reclaim: sweep the yard")
+    desk.browser.wait_text(NEWS, "It changed meanwhile, look again. Nothing was done.")
+    assert desk.board.task(lost).current_run_id == again
+    assert [event.get("actor") for event in desk.events(lost, "reclaimed")] == [None]
+    without_news(False)
+    sees(desk)
+
+
+def test_a_gate_that_was_closed_anew_is_not_opened_by_an_old_button(
+    desk: Desk, without_news: Callable[[bool], None]
+) -> None:
+    gated = desk.add("buy a boat", initial_status="blocked", created_by="anna")
+    desk.open()
+    sees(desk, "buy a boat")
+    without_news(True)
+    desk.board.unblock(gated, "anna")
+    desk.board.block(gated, "it is too dear now", None, "ben")
+    desk.browser.click("button", "Unblock: buy a boat")
+    desk.browser.wait_text(NEWS, "It changed meanwhile")
+    assert desk.board.task(gated).status == "blocked"
+    without_news(False)
+    desk.browser.wait_text(".hk-reason", "it is too dear now")
+    desk.browser.click("button", "Unblock: buy a boat")
+    desk.browser.wait_text(NEWS, f"{gated} was unblocked and is ready")
+    assert desk.events(gated, "unblocked")[-1]["actor"] == "dashboard"
+
+
+# --- the other parts -----------------------------------------------------------------------------------------------
+
+
+def test_stop_asks_first_then_ends_the_worker_and_blocks_the_task(desk: Desk) -> None:
+    (busy,) = desk.start("count the stars")
+    run = desk.board.held_run(busy)
+    assert run is not None
+    desk.open()
+    row = desk.browser.text(".hk-table tbody tr")
+    assert f"alive, pid {run.worker_pid}" in row
+    assert "MB" in row
+    desk.browser.click("button", "Stop: count the stars")
+    desk.browser.wait_text("dialog", "stays blocked until you unblock it")
+    desk.browser.click("dialog button", "Cancel")
+    desk.browser.wait_for(lambda: desk.browser.count("dialog") == 0, "the question to go")
+    assert desk.board.task(busy).status == "running"
+    desk.browser.click("button", "Stop: count the stars")
+    desk.browser.click("dialog button", "Stop it")
+    desk.browser.wait_text(NEWS, f"{busy} was stopped and is blocked")
+    assert desk.board.task(busy).status == "blocked"
+    worker = run.worker_pid
+    assert worker is not None
+    wait_for(lambda: not lives(worker), "the worker to end")
+    sees(desk, "count the stars")
+
+
+def test_the_story_of_a_task_shows_its_attempts_and_its_live_output(desk: Desk) -> None:
+    (task_id,) = desk.start("read the meter")
+    desk.kill(task_id)
+    tick(desk.board, desk.runtime)
+    desk.open()
+    desk.browser.click(".hk-table button", "read the meter")
+    desk.browser.wait_text("dialog .hk-log", "the worker has begun")
+    first, second = desk.browser.run(
+        "return [...document.querySelectorAll('.hk-timeline li')].map((e) => [e.dataset.outcome, e.innerText])"
+    )
+    assert first[0] == "infrastructure"
+    assert "rescued" in first[1]
+    assert (second[0], second[1].split()[:2]) == ("running", ["#2", "running"])
+    assert desk.browser.count(".hk-timeline .hk-rescue") == 1
+    assert "its worker completes or blocks it" in desk.browser.text("dialog .hk-why")
+    with (desk.location.logs / f"{task_id}.log").open("a") as log:
+        log.write("reading 4711\napi_key=sk-abcdefghijklmnop1234\n")
+    shown = desk.browser.wait_text("dialog .hk-log", "reading 4711")
+    assert "sk-abcdefghijklmnop1234" not in shown
+    desk.browser.press("escape")
+    desk.browser.wait_for(lambda: desk.browser.count("dialog") == 0, "the dialog to close")
+    assert desk.browser.focused() == "read the meter", "the focus goes back to where it was"
+
+
+def test_an_empty_board_says_that_all_is_well(desk: Desk) -> None:
+    desk.browser.errors()  # of the tests before
+    desk.open()
+    page = desk.browser.text(".hk")
+    assert "All is well. Nothing needs you." in page
+    assert "Nothing runs, and nothing is ready to." in page
+    desk.browser.click("button", "Last week")
+    assert desk.browser.run("return document.querySelector('[aria-pressed=true]').innerText") == "Last week"
+    assert [text for text in desk.browser.errors() if "hermes-kanban" in text] == []
+
+
+def test_hostile_text_is_shown_as_text_and_does_nothing(desk: Desk) -> None:
+    gated = desk.add(HOSTILE, body=HOSTILE)
+    desk.board.block(gated, HOSTILE, None, HOSTILE)
+    (busy,) = desk.start(HOSTILE)
+    (desk.location.logs / f"{busy}.log").write_text(f"{HOSTILE}\n")
+    desk.open()
+    sees(desk, HOSTILE)
+    assert HOSTILE in desk.browser.text(".hk-item[data-level=warning] .hk-reason")
+    desk.browser.click(".hk-table button", HOSTILE)
+    desk.browser.wait_text("dialog .hk-log", HOSTILE)
+    assert desk.browser.count(".hk script, .hk img, .hk iframe") == 0
+    assert desk.browser.run("return typeof window.hacked") == "undefined"
+
+
+def test_without_the_token_there_is_no_data_and_no_deed(desk: Desk, dashboard: Dashboard) -> None:
+    task_id = desk.add("a secret plan", initial_status="blocked", created_by="anna")
+    seen = {"status": "blocked", "run_id": 0, "lock": ""}
+    act = {"board": desk.slug, "verb": "unblock", "task_id": task_id, "seen": seen, "as_of": 2**40}
+    shown = {"board": desk.slug, "shown": [{"task_id": task_id, "run_id": 1}]}
+    routes = [
+        ("GET", f"overview?board={desk.slug}", None), ("GET", f"charts?board={desk.slug}", None),
+        ("GET", f"stale?board={desk.slug}", None), ("GET", f"tasks/{task_id}?board={desk.slug}", None),
+        ("POST", "act", act), ("POST", "reclaim-stale", shown),
+    ]  # fmt: skip
+    for token in (None, "wrong"):
+        for method, path, body in routes:
+            status, text = dashboard.request(method, f"/api/plugins/hermes-kanban/{path}", body, token)
+            assert status == 401, path
+            assert "secret plan" not in text
+    assert desk.board.task(task_id).status == "blocked"
+    assert dashboard.request("POST", "/api/plugins/hermes-kanban/act", act, dashboard.token)[0] == 200
+    assert desk.board.task(task_id).status == "ready"
+
+
+# --- how it looks --------------------------------------------------------------------------------------------------
+
+
+def test_a_phone_shows_all_of_it_without_sideways_scrolling(desk: Desk) -> None:
+    long = "reorganise-the-warehouse-" * 6
+    one, two, _ = desk.start(long, "sort the shelves", "water the plants")
+    desk.kill(one, two)
+    gated = desk.add("ask for the key")
+    desk.board.block(gated, "nobody-knows-where-it-is-" * 8, None, "anna")
+    desk.open(*PHONE)
+    sees(desk, long, "sort the shelves", "ask for the key")
+    wide = "return document.documentElement.scrollWidth - window.innerWidth"
+    outside = """const width = window.innerWidth;
+        return [...document.querySelectorAll('.hk *')].filter((e) => e.checkVisibility()
+            && e.getBoundingClientRect().right > width + 1).map((e) => e.className || e.tagName)"""
+    assert desk.browser.run(wide) <= 0
+    assert desk.browser.run(outside) == []
+    desk.browser.click("button", "Reclaim all stale")
+    desk.browser.wait_text("dialog", "sort the shelves")
+    assert desk.browser.run(outside) == []
+    desk.browser.click("dialog button", "Reclaim 2 tasks")
+    sees(desk, "ask for the key")
+    desk.browser.click(".hk-table button", "water the plants")
+    desk.browser.wait_text("dialog", "Latest output")
+    assert desk.browser.run(outside) == []
+
+
+# The ratio of brightness between a text and what it stands on, by the rule of WCAG 2; grounds lie over each other.
+CONTRASTS = """
+const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+const pen = canvas.getContext('2d', {willReadFrequently: true});
+const rgba = (color) => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = color; pen.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
+const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+const ground = (e) => e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255, 1];
+const light = (c) => { const [r, g, b] = c.slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const shown = [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility() && e.innerText.trim());
+return shown.map((e) => {
+    const under = ground(e), text = over(rgba(getComputedStyle(e).color), under);
+    const [low, high] = [light(under), light(text)].sort((a, b) => a - b);
+    return [(high + 0.05) / (low + 0.05), light(under), e.className || e.tagName, e.innerText.slice(0, 30)]; });
+"""
+
+
+@pytest.mark.parametrize(("theme", "dark"), [("default", True), ("midnight", True), ("nous-blue", False)])
+def test_every_word_can_be_read_on_dark_and_on_light_ground(desk: Desk, theme: str, dark: bool) -> None:
+    one, two, _ = desk.start("mow the lawn", "trim the hedge", "feed the cat")
+    desk.kill(one, two)
+    desk.dashboard.use_theme(theme)
+    desk.open()
+    sees(desk, "mow the lawn", "trim the hedge")
+    words = desk.browser.run(CONTRASTS, ".hk :is(p, dt, dd, th, td, h2, button, summary, span, strong)")
+    assert len(words) > 40
+    assert [(round(ratio, 2), name, text) for ratio, _, name, text in words if ratio < 4.5] == []
+    assert {under < 0.2 for _, under, name, _ in words if name == "hk-reason"} == {dark}
+
+
+def test_the_keyboard_alone_is_enough(desk: Desk) -> None:
+    (lost,) = desk.start("wind the clock")
+    desk.kill(lost)
+    desk.open()
+    sees(desk, "wind the clock")
+
+    def tab_to(name: str) -> None:
+        for _ in range(80):
+            desk.browser.press("tab")
+            if desk.browser.focused().startswith(name):
+                return
+        raise AssertionError(f"no way to {name!r} by the tab key")
+
+    tab_to("wind the clock")
+    desk.browser.press("enter")
+    desk.browser.wait_text("dialog", "Latest output")
+    desk.browser.press("escape")
+    desk.browser.wait_for(lambda: desk.browser.count("dialog") == 0, "the dialog to close")
+    tab_to("Reclaim: wind the clock")
+    outline = desk.browser.run("return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "it is seen where the focus is"
+    desk.browser.press("enter")
+    desk.browser.wait_text(NEWS, f"{lost} was reclaimed")
+    sees(desk)
+    desk.browser.wait_for(lambda: desk.browser.focused() == "Needs you", "the focus to stay near the list")
+
+
+def test_a_screen_reader_is_told_names_and_news(desk: Desk) -> None:
+    (busy,) = desk.start("bake the bread")
+    desk.add("choose the flour", initial_status="blocked", created_by="anna")
+    desk.open()
+    sees(desk, "choose the flour")
+    tree = desk.browser.devtools("Accessibility.getFullAXTree")["nodes"]
+    named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if "role" in node}
+    for expected in (
+        ("heading", "Kanban Health"), ("region", "State of the board"), ("region", "Needs you"), ("region", "Running"),
+        ("button", "Unblock: choose the flour"), ("button", "Stop: bake the bread"), ("columnheader", "Lease left"),
+    ):  # fmt: skip
+        assert expected in named
+    assert ("status", "") in {(role, name) for role, name in named if role == "status"}
+    assert [name for role, name in named if role == "button" and not name] == []
+    assert any(role in ("image", "img") and name.startswith("Completed: 0") for role, name in named)
+    assert desk.board.task(busy).status == "running"
