@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SILENT = frozenset(
     {"lock", "lease_ended_ago", "reason", "count", "status", "supervisor_pid", "worker_pid", "cycles", "failures",
      "unfinished", "window_seconds", "last_event", "folder", "state", "kind", "since", "run", "cause", "exit_code",
-     "exit_signal", "error", "pid", "looked_in"}
+     "exit_signal", "error", "pid", "looked_in", "last_tick_at", "ended_at"}
 )  # fmt: skip
 LONGEST = 200
 
@@ -27,8 +27,9 @@ def words_of(evidence: Mapping[str, Any], now: int) -> list[list[str]]:
         now: epoch seconds.
     """
     found = []
+    told = {*_SILENT, "last_error"} if evidence.get("last_output") else _SILENT
     for name, value in evidence.items():
-        text = None if name in _SILENT or value in (None, "", (), []) else _text(name, value, evidence, now)
+        text = None if name in told or value in (None, "", (), []) else _text(name, value, evidence, now)
         if text:
             found.append([_label(name, text), redact(text)])
     return found

@@ -51,6 +51,7 @@ def story(runtime: Runtime, board: Board, task_id: str) -> dict[str, Any]:
         "status": task.status,
         "assignee": task.assignee,
         "why": redaction.redact(found.reason) if found else "",
+        "also": redaction.redact(str(found.evidence.get("also") or "")) if found else "",
         "next": found.next.sentence if found else "",
         "now": facts.now,
         "runs": [_run(row, first + index) for index, row in enumerate(reversed(rows))],

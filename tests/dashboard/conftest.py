@@ -81,14 +81,15 @@ def lose(runtime: Runtime, board: Board, *task_ids: str) -> list[HeldRun]:
 class Dashboard:
     """``hermes dashboard`` on loopback, in a home of its own with our plugin enabled and its page linked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lanes: dict[str, str] | None = None, **kanban: Any) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        lanes = {"sleeper": {"command": ["sh", "-c", "echo the worker has begun; exec sleep 600"]}}
-        ours = {"lanes": lanes, "terminate_grace_seconds": 1, "farewell_seconds": 1}
-        document = {"plugins": {"enabled": ["hermes-kanban"], "entries": {"hermes-kanban": ours}}}
+        lanes = lanes or {"sleeper": "echo the worker has begun; exec sleep 600"}
+        commands = {name: {"command": ["sh", "-c", line]} for name, line in lanes.items()}
+        ours = {"lanes": commands, "terminate_grace_seconds": 1, "farewell_seconds": 1}
+        document = {"kanban": kanban, "plugins": {"enabled": ["hermes-kanban"], "entries": {"hermes-kanban": ours}}}
         self.home.mkdir()
         (self.home / "config.yaml").write_text(json.dumps(document))
         link = tab.place_in(Home("default", self.home))

@@ -198,7 +198,7 @@ def test_a_run_beside_its_task_is_closed_and_no_other(board: Board, runtime: Run
 
 
 def test_what_is_left_of_a_closed_run_is_ended(workshop: Workshop) -> None:
-    workshop.configure({"worker": "sleep 600"})
+    workshop.configure({"worker": "exec sleep 600"})
     task_id = add(workshop.board)
     workshop.tick()
     run = works(workshop.board, task_id)
@@ -265,7 +265,7 @@ def test_a_worker_of_another_run_than_the_one_shown_is_not_touched(board: Board)
 
 def two_lost(shop: Workshop) -> list[tuple[str, int]]:
     """Start three workers and kill two of them with their supervisors; returns task and run of the two."""
-    shop.configure({"worker": "sleep 600"})
+    shop.configure({"worker": "exec sleep 600"})
     ids = [add(shop.board, title=f"task {number}") for number in range(3)]
     shop.tick()
     return [(run.task_id, run.run_id or 0) for run in lose(shop.runtime, shop.board, *ids[:2])]
@@ -301,7 +301,7 @@ def test_another_run_than_the_one_shown_is_not_taken(workshop: Workshop) -> None
 
 
 def test_a_claim_behind_which_somebody_lives_is_not_just_cleared(workshop: Workshop) -> None:
-    workshop.configure({"worker": "sleep 600"})
+    workshop.configure({"worker": "exec sleep 600"})
     task_id = add(workshop.board)
     workshop.tick()
     run = works(workshop.board, task_id)

@@ -61,7 +61,7 @@ def add(shop: Workshop, **fields: Any) -> str:
 
 
 def start(shop: Workshop, **fields: Any) -> str:
-    shop.configure({"worker": "echo hello; sleep 600"}, {"max_in_progress": 3, "max_spawn": 5})
+    shop.configure({"worker": "echo hello; exec sleep 600"}, {"max_in_progress": 3, "max_spawn": 5})
     task_id = add(shop, **fields)
     shop.tick()
     shop.run(task_id)

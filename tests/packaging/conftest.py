@@ -29,7 +29,7 @@ def root() -> Path:
 def source(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the working tree without leftovers, to be read only."""
     copy = tmp_path_factory.mktemp("source") / "tree"
-    shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*LEFTOVERS))
+    shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(*LEFTOVERS))
     return copy
 
 
@@ -38,7 +38,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree. Tests that use it carry `xdist_group("wheel")`, so that one process builds it."""
     folder = tmp_path_factory.mktemp("dist")
     workshop = folder / "tree"  # building leaves a build folder and metadata behind
-    shutil.copytree(source, workshop)
+    shutil.copytree(source, workshop, symlinks=True)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(workshop)], check=True, timeout=55)
     (built,) = folder.glob("*.whl")

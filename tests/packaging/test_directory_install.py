@@ -45,6 +45,17 @@ main()
 print("null")
 """
 
+LOAD_PAGE = """
+import json, sys
+from hermes_cli.plugins import get_plugin_manager
+
+get_plugin_manager().discover_and_load()
+import hermes_cli.web_server
+
+module = sys.modules.get("hermes_dashboard_plugin_hermes-kanban")
+print(json.dumps(sorted(route.path for route in module.router.routes) if module else None))
+"""
+
 CALL_REGISTER = """
 import importlib, json, sys
 sys.path.insert(0, {folder!r})
@@ -61,7 +72,7 @@ CONFIG = "plugins:\n  enabled: [hermes-kanban]\n  entries: {{hermes-kanban: {{al
 def repository(source: Path, tmp_path: Path, clean_environment: dict[str, str]) -> Path:
     """The working tree as a repository with one commit, holding what git would take of it."""
     folder = tmp_path / "repository"
-    shutil.copytree(source, folder)
+    shutil.copytree(source, folder, symlinks=True)
     author = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "--quiet"], ["add", "--all"], [*author, "commit", "--quiet", "--message", "tree"]):
         subprocess.run(["git", *command], cwd=folder, env=clean_environment, check=True, timeout=30)
@@ -89,6 +100,13 @@ def test_host_loads_a_clone_twice(
     assert seen["second"] == seen["first"], "a forced rediscovery must leave the same tools, hooks and threads"
     assert seen["package"] == str(clone / "hermes_kanban_plugin" / "__init__.py")
     assert seen["tools"] == str(host_site / "tools" / "__init__.py")
+
+
+def test_the_dashboard_serves_the_page_of_a_clone_as_it_is(
+    clone: Path, host_site: Path, run_python: Callable[..., Any]
+) -> None:
+    assert (clone / "dashboard").is_symlink()
+    assert "/overview" in run_python(LOAD_PAGE, path=[host_site])
 
 
 def test_clone_is_loaded_under_its_real_name_even_in_another_checkout(
@@ -144,5 +162,6 @@ def test_the_hosts_own_install_command(
     arguments = ["hermes", "plugins", "install", repository.as_uri(), "--enable"]
     run_python(RUN_HERMES.format(arguments=arguments), path=[host_site])
     assert (home / "plugins" / "hermes-kanban" / "after-install.md").is_file()
+    assert (home / "plugins" / "hermes-kanban" / "dashboard" / "manifest.json").is_file()
     seen = run_python(LOAD_TWICE, path=[host_site])
     assert (seen["first"][0]["error"], seen["first"][0]["enabled"]) == (None, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import tomllib
 from importlib.metadata import distribution
@@ -42,6 +43,17 @@ def test_host_manifest_says_what_the_plugin_manifest_says(
     same = {key: manifest[key] for key in ("name", "version", "description", "kind")}
     provides = {f"provides_{what}": names for what, names in manifest["provides"].items()}
     assert {k: v for k, v in host_manifest.items() if k not in ONLY_PLUGIN_YAML} == same | provides
+
+
+def test_the_manifest_of_the_dashboard_says_the_same_and_names_files_that_exist(
+    root: Path, manifest: dict[str, Any]
+) -> None:
+    folder = root / "hermes_kanban_plugin" / "dashboard"
+    page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    # The dashboard looks up by this name whether the plugin is enabled, and a page named kanban would replace theirs.
+    assert (page["name"], page["version"]) == (manifest["name"], manifest["version"])
+    assert page["tab"] == {"path": "/kanban-health", "position": "after:kanban"}
+    assert [name for name in (page["entry"], page["css"], page["api"]) if not (folder / name).is_file()] == []
 
 
 def test_author_is_the_holder_of_the_licence(root: Path, host_manifest: dict[str, Any]) -> None:

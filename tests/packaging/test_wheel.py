@@ -40,6 +40,18 @@ print(json.dumps(ours | {"package": hermes_kanban_plugin.__file__, "tools": tool
 """
 
 
+LOAD_PAGE = """
+import json, sys
+from hermes_cli.plugins import get_plugin_manager
+
+get_plugin_manager().discover_and_load()
+import hermes_cli.web_server
+
+module = sys.modules.get("hermes_dashboard_plugin_hermes-kanban")
+print(json.dumps(sorted(route.path for route in module.router.routes) if module else None))
+"""
+
+
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("installed") / "site"
@@ -65,6 +77,13 @@ def test_holds_every_module_and_the_type_marker(wheel: Path, source: Path) -> No
     assert "hermes_kanban_plugin/py.typed" in ZipFile(wheel).namelist()
 
 
+def test_holds_the_page_of_the_dashboard(wheel: Path, source: Path) -> None:
+    page = source / "hermes_kanban_plugin" / "dashboard"
+    files = [page / "manifest.json", *(page / "page").iterdir()]
+    assert len(files) == 3
+    assert {str(path.relative_to(source)) for path in files} <= set(ZipFile(wheel).namelist())
+
+
 def test_every_module_imports_from_a_neutral_folder(
     installed: Path, host_site: Path, run_python: Callable[..., Any]
 ) -> None:
@@ -83,3 +102,14 @@ def test_host_loads_it_by_its_entry_point(
     assert (seen["error"], seen["enabled"], seen["source"]) == (None, True, "entrypoint")
     assert seen["package"].startswith(str(installed))
     assert seen["tools"].startswith(str(host_site))
+
+
+def test_the_dashboard_serves_its_page_through_the_link_that_setup_makes(
+    installed: Path, host_site: Path, home: Path, run_python: Callable[..., Any]
+) -> None:
+    (home / "config.yaml").write_text("plugins: {enabled: [hermes-kanban]}\n", encoding="utf-8")
+    assert run_python(LOAD_PAGE, path=[installed, host_site]) is None
+    folder = home / "plugins" / "hermes-kanban-dashboard"
+    folder.mkdir(parents=True)
+    (folder / "dashboard").symlink_to(installed / "hermes_kanban_plugin" / "dashboard")
+    assert "/overview" in run_python(LOAD_PAGE, path=[installed, host_site])

@@ -48,7 +48,8 @@ PURE = ("roles", "worker.activity", "dispatch.reaper", "dispatch.admission", "di
         "supervisor.verdicts", "worker_environment", "causes", "breaker", "outages", "handoff", "diagnosis.answer",
         "diagnosis.facts", "diagnosis.finding", "diagnosis.wording", "diagnosis.endings", "diagnosis.dependencies",
         "diagnosis.failures", "diagnosis.gates", "diagnosis.ground", "diagnosis.readiness", "diagnosis.rulebook",
-        "diagnosis.runs", "diagnosis.waiting", "diagnosis.why")  # fmt: skip
+        "diagnosis.runs", "diagnosis.waiting", "diagnosis.why",
+        "dashboard.attention", "dashboard.evidence")  # fmt: skip
 IMPURE = {
     "os", "io", "time", "datetime", "sqlite3", "subprocess", "socket", "shutil", "random", "logging", "psutil"
 }  # fmt: skip

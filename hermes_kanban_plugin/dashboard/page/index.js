@@ -225,13 +225,13 @@
         run.loops ? h("span", { className: "hk-loop" }, `makes the same call again, ${run.loops} times by now`) : null),
       cell("Running for", span(run.started_at ? now - run.started_at : null)),
       cell("Lease left", run.lease_left === null ? "none" : over ? "over" : span(run.lease_left), null, over ? "bad" : undefined),
-      cell("Last sign of life", ago(now, run.last_heartbeat_at), run.progress_at ? `progress ${ago(now, run.progress_at)}` : null),
+      cell("Heartbeat", ago(now, run.last_heartbeat_at), run.progress_at ? `progress ${ago(now, run.progress_at)}` : null),
       cell("Process", VERDICTS[run.verdict] + (run.pid ? `, pid ${run.pid}` : ""), use, run.verdict === "dead" ? "bad" : undefined),
       h("td", { className: "hk-end" }, h(Act, { label: "Stop", name: run.title, disabled: busy, onClick: () => onStop(run) })));
   }
 
   function Running({ data, busy, onStop, onOpen }) {
-    const heads = ["Task", "Running for", "Lease left", "Last sign of life", "Process"];
+    const heads = ["Task", "Running for", "Lease left", "Heartbeat", "Process"];
     const hidden = data.counts.running - data.running.length;
     return h(Card, { id: "hk-running", title: "Running" },
       data.running.length
@@ -285,7 +285,7 @@
     const same = { slices, scale };
     return h("div", { className: "hk-charts" },
       h(Chart, { ...same, label: "Completed", tone: "good", value: (one) => one.completed, figure: `${total((one) => one.completed)}`, detail: "tasks done" }),
-      h(Chart, { ...same, label: "Rescues", value: (one) => one.rescues, figure: `${total((one) => one.rescues)}`, detail: "attempts lost through no fault of the task" }),
+      h(Chart, { ...same, label: "Rescues", value: (one) => one.rescues, figure: `${total((one) => one.rescues)}`, detail: "lost, through no fault of the task" }),
       h(Chart, { ...same, label: "Failures", tone: "bad", value: failed, figure: `${total(failed)}`, detail: named }),
       h(Chart, { ...same, label: "Cycle time", value: (one) => one.cycle_seconds || 0, figure: middle, detail: "from first start to done, typical" }));
   }
@@ -367,6 +367,7 @@
         ? h(SDK.React.Fragment, null,
             h("p", { className: "hk-quiet" }, [data.task_id, data.status, data.assignee].filter(Boolean).join(" · ")),
             h("p", { className: "hk-why" }, data.why, data.next ? h("span", { className: "hk-quiet" }, ` Next: ${data.next}.`) : null),
+            data.also ? h("p", { className: "hk-why" }, data.also) : null,
             h("h3", null, "Attempts"), h(Timeline, { line: data }),
             h("h3", null, "Latest output"),
             text
