@@ -151,7 +151,7 @@ CASES = (
         published="given up after 57 s",
     ),
     Case(
-        "i. worker ends without having completed or blocked its task, always",
+        "i. worker always ends without having completed or blocked its task, from `hermes kanban create`",
         rows.leave_unfinished,
         "the host opens the task that it gave up in the same tick and goes on; here it stays given up",
         published="given up after 3 attempts, and started again",

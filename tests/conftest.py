@@ -53,6 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test a Hermes home of its own and clear every Hermes variable."""
     for name in [name for name in os.environ if name.startswith(("HERMES_", "_HERMES_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist names a width, and output is cut where one is named
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HERMES_HOME", str(folder))

@@ -12,6 +12,7 @@ from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
 from hermes_kanban_plugin.dispatch import reaper
 from hermes_kanban_plugin.dispatch.reaper import Deed
+from hermes_kanban_plugin.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ def sort_out(
         if not _is_note(finding):
             item = items.setdefault(finding.task_id or finding.kind, _item(finding, facts, titles))
             if item["kind"] != finding.kind:
-                item["also"].append(finding.sentence)
+                item["also"].append(redact(finding.sentence))
     told = {task_id for one in serious for task_id in (one.task_id, *one.evidence.get("tasks", ()))}
     gated = [case for case in facts.cases if case.task.id not in told and _waits_for_person(answers.get(case.task.id))]
     items |= {case.task.id: _gate(case, answers[case.task.id]) for case in gated}
@@ -147,7 +148,7 @@ def _item(finding: Finding, facts: BoardFacts, titles: Mapping[str, str]) -> dic
         "level": finding.level.value,
         "task_id": finding.task_id,
         "title": titles.get(finding.task_id, finding.task_id) if finding.task_id else heading,
-        "reason": finding.sentence,
+        "reason": redact(finding.sentence),
         "also": [],
         "since": _since(finding, case, facts),
         "evidence": words_of(finding.evidence, facts.now),
@@ -167,7 +168,7 @@ def _gate(case: Case, found: Answer) -> dict[str, Any]:
         "level": level.value,
         "task_id": task.id,
         "title": task.title,
-        "reason": found.reason,
+        "reason": redact(found.reason),
         "also": [],
         "since": case.since,
         "evidence": [],
@@ -189,7 +190,7 @@ def _waiting(facts: BoardFacts, answers: Mapping[str, Answer], told: set[str]) -
                 {
                     "task_id": case.task.id,
                     "title": case.task.title,
-                    "reason": said.reason,
+                    "reason": redact(said.reason),
                     "at": said.next.at,
                     "action": _action(verb, case.task.id, _of_case(case)),
                 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,7 +23,7 @@ from hermes_kanban_plugin.store.standins import Pane
 from hermes_kanban_plugin.worker.activity import IDENTICAL_CALLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
@@ -118,12 +119,14 @@ def limits(host: HostSettings) -> dict[str, int | None]:
 
 def _running(rows: Iterable[dict[str, Any]], facts: BoardFacts) -> list[dict[str, Any]]:
     orphans = {(orphan.run.task_id, orphan.run.run_id): orphan for orphan in facts.orphans}
-    return [_run(row, orphans.get((row["task_id"], row["run_id"])), facts.now) for row in rows]
+    runs = [_run(row, orphans.get((row["task_id"], row["run_id"])), facts.now) for row in rows]
+    used = measure([run["pid"] for run in runs if run["verdict"] == Verdict.ALIVE.value])
+    unknown = {"cpu_percent": None, "memory_bytes": None}
+    return [{**run, **used.get(run["pid"], unknown)} for run in runs]
 
 
 def _run(row: dict[str, Any], orphan: Orphan | None, now: int) -> dict[str, Any]:
     verdict, pid = _verdict(orphan, row)
-    alive = verdict == Verdict.ALIVE.value
     names = ("task_id", "title", "assignee", "run_id", "started_at", "last_heartbeat_at", "progress_at", "attempt")
     return {
         **{name: row[name] for name in names},
@@ -131,7 +134,6 @@ def _run(row: dict[str, Any], orphan: Orphan | None, now: int) -> dict[str, Any]
         "lease_left": None if row["claim_expires"] is None else row["claim_expires"] - now,
         "pid": pid,
         "verdict": verdict,
-        **(measure(pid) if alive and pid else {"cpu_percent": None, "memory_bytes": None}),
         "seen": Shown(row["status"], row["run_id"] or 0, row["claim_lock"] or "")._asdict(),
     }
 
@@ -147,18 +149,30 @@ def _verdict(orphan: Orphan | None, row: dict[str, Any]) -> tuple[str, int | Non
     return str(orphan.worker), orphan.run.worker_pid or row["worker_pid"]
 
 
-def measure(pid: int) -> dict[str, float | None]:
-    """Return how much of the machine a worker and all its children take: CPU per cent since they started, bytes."""
-    cpu, memory = 0.0, 0
-    try:
-        worker = psutil.Process(pid)
-        lived = max(1.0, time.time() - worker.create_time())
-        for process in (worker, *worker.children(recursive=True)):
+def measure(pids: Collection[int | None]) -> dict[int, dict[str, float | None]]:
+    """Return how much of the machine some workers take, each with all its children, by pid; in one look at all.
+
+    CPU is the mean since the worker started, in per cent of one core; memory is what is resident, bytes.
+    """
+    if not pids:
+        return {}
+    everybody = list(psutil.process_iter(["ppid"]))
+    below: dict[int, list[psutil.Process]] = {}
+    for process in everybody:
+        below.setdefault(process.info["ppid"] or 0, []).append(process)
+    return {worker.pid: _use_of(worker, below) for worker in everybody if worker.pid in pids}
+
+
+def _use_of(worker: psutil.Process, below: Mapping[int, list[psutil.Process]]) -> dict[str, float | None]:
+    cpu, memory, lived, tree = 0.0, 0, 1.0, [worker]
+    for process in tree:  # it grows meanwhile
+        tree += below.get(process.pid, ())
+        with suppress(psutil.Error):  # it has ended by now
             used = process.cpu_times()
             cpu += used.user + used.system
             memory += process.memory_info().rss
-    except psutil.Error:
-        return {"cpu_percent": None, "memory_bytes": None}
+    with suppress(psutil.Error):
+        lived = max(1.0, time.time() - worker.create_time())
     return {"cpu_percent": round(100 * cpu / lived, 1), "memory_bytes": memory}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
 
@@ -92,6 +93,19 @@ def test_running_work_is_shown_with_its_process(page: Page, workshop: Workshop) 
     assert row["seen"] == {"status": "running", "run_id": run.run_id, "lock": run.lock}
     assert shown["limits"] == {"running": 3, "per_profile": None}
     assert shown["counts"]["running"] == 1
+
+
+def test_what_a_worker_takes_counts_its_children(page: Page, workshop: Workshop) -> None:
+    workshop.configure({"worker": "for one in 1 2 3; do sleep 600 & done; wait"})
+    task_id = add(workshop)
+    workshop.tick()
+    pid = works(workshop.board, task_id).worker_pid
+    assert pid is not None
+    wait_for(lambda: len(psutil.Process(pid).children()) == 3, "the children")
+    alone = psutil.Process(pid).memory_info().rss
+    (row,) = page.get("overview")["running"]
+    assert row["memory_bytes"] > 2 * alone
+    assert row["cpu_percent"] is not None
 
 
 def test_a_worker_that_goes_round_in_circles_is_named(page: Page, workshop: Workshop) -> None:

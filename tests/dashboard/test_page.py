@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -191,6 +192,17 @@ def test_an_empty_board_says_that_all_is_well(desk: Desk) -> None:
     desk.browser.click("button", "Last week")
     assert desk.browser.run("return document.querySelector('[aria-pressed=true]').innerText") == "Last week"
     assert [text for text in desk.browser.errors() if "hermes-kanban" in text] == []
+
+
+def test_the_boards_own_tab_stays_as_it_is(desk: Desk, dashboard: Dashboard) -> None:
+    found = json.loads(dashboard.request("GET", "/api/dashboard/plugins", None, dashboard.token)[1])
+    tabs = {plugin["name"]: (plugin["source"], plugin["tab"]) for plugin in found}
+    assert tabs["kanban"][0] == "bundled"
+    assert tabs["kanban"][1]["path"] == "/kanban"
+    assert tabs["hermes-kanban"] == ("user", {"path": "/kanban-health", "position": "after:kanban"})
+    desk.open()
+    links = desk.browser.run("return [...document.querySelectorAll('nav a')].map((e) => e.innerText.toLowerCase())")
+    assert links.index("kanban health") == links.index("kanban") + 1
 
 
 def test_hostile_text_is_shown_as_text_and_does_nothing(desk: Desk) -> None:

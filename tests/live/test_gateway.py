@@ -320,4 +320,4 @@ def test_cards_are_decomposed_beside_the_dispatching(
     assert {row["title"] for row in house.rows("SELECT title FROM tasks")} == {
         "something big", "not held up", "part 1", "part 2"
     }  # fmt: skip
-    assert "card " + card in house.host_log("gateway")
+    assert f"task={card}" in house.host_log("gateway")
