@@ -1,8 +1,8 @@
 """``python -m bench.recovery_rows [--trials N] [--only TEXT] [--page FILE]``: lost work in the real host, row by row.
 
 Each sample is a fresh home with a gateway of the real host, real workers and a scripted model: with our plugin, and
-with the host alone where that takes less than a minute. Writes docs/explanation/recovery-times.md, unless only some
-rows are asked for. Takes about half an hour.
+with the host alone where that takes less than a minute. Writes docs/explanation/recovery-times.md; rows that are not
+asked for stay there as they were. Takes about half an hour.
 """
 
 from __future__ import annotations
@@ -163,18 +163,24 @@ def main() -> int:
     """Stage every case, print its figures and write the page; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.recovery_rows", description=__doc__)
     parser.add_argument("--trials", type=int, default=3)
-    parser.add_argument("--only", metavar="TEXT", help="only the cases that begin with this; no page is written")
+    parser.add_argument("--only", metavar="TEXT", help="only the cases that begin with this")
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
-    lines = []
+    lines = _known(args.page)
     with ModelServer() as server:
         for case in CASES:
             if case.case.startswith(args.only or ""):
-                lines.append(_measure(case, server, args.trials))
-                print(lines[-1], flush=True)
-    if args.only is None:
-        args.page.write_text(_page(lines, args.trials), encoding="utf-8")
+                lines[case.case] = _measure(case, server, args.trials)
+                print(lines[case.case], flush=True)
+                ordered = [lines[one.case] for one in CASES if one.case in lines]
+                args.page.write_text(_page(ordered, args.trials), encoding="utf-8")
     return 0
+
+
+def _known(page: Path) -> dict[str, str]:
+    """Return the rows of an earlier page by their case."""
+    written = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    return {line.removeprefix("| ").partition(" | ")[0]: line for line in written if line.startswith("| ")}
 
 
 def _measure(case: Case, server: ModelServer, trials: int) -> str:
@@ -224,7 +230,8 @@ def _page(lines: Sequence[str], trials: int) -> str:
 How long it takes until lost work is taken up again, in seconds from the loss: by Hermes Agent 0.19.0 alone, and with
 this plugin. Written by `python -m bench.recovery_rows`, which stages each case in a real gateway with real workers.
 
-- Machine: 2 cores, Linux. Each figure is the median of {trials}, with the least and the most behind it.
+- Machine: 2 cores, Linux, with other work beside it. Each figure is the median of {trials}, with the least and the most
+  behind it.
 - "Next attempt" is when the next worker was started. "Done" includes 3 to 6 s that a worker needs to load Hermes before
   it asks its model for the first time, with and without the plugin.
 - The host alone ran with a tick of 1 s (`kanban.dispatch_interval_seconds`). With its default of 60 s it needs up to a
