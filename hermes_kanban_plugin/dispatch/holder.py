@@ -91,4 +91,4 @@ def ancestors() -> set[int]:
         above |= {parent.pid for parent in psutil.Process().parents()}
     with suppress(OSError, AttributeError):
         above.add(os.getsid(0))
-    return above
+    return above - {0}  # what stands outside this pid namespace; nobody in here has that pid

@@ -83,14 +83,17 @@ class Worker:
             return stream.read().decode(errors="replace") or None
 
     def signal_group(self, number: int) -> None:
-        """Send a signal to the whole group, which is ours because its leader was not buried yet.
+        """Send a signal once to each process of the group, which is ours because its leader was not buried yet.
 
-        The leader is signalled by itself too: a child that was stopped at its gate leads no group yet.
+        Never twice to one: the handler of a worker that is already ending would begin again inside itself.
         """
-        with suppress(ProcessLookupError, PermissionError):  # macOS answers the latter for a group of zombies
+        try:
             os.killpg(self.pid, number)
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        except ProcessLookupError:  # stopped at its gate, the child leads no group yet
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+        except PermissionError:  # macOS says so of a group of zombies
+            pass
 
 
 def fork(argv: Sequence[str], environment: dict[str, str], directory: str, log: int) -> Worker:

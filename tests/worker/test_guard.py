@@ -163,6 +163,13 @@ def test_the_agent_says_that_it_is_the_agent(monkeypatch: pytest.MonkeyPatch, na
     assert os.environ[AGENT_VARIABLE] == str(os.getpid())
 
 
+def test_a_session_from_outside_this_pid_namespace_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getsid", lambda pid: 0)  # what the kernel says of a leader that it cannot name here
+    monkeypatch.setenv(AGENT_VARIABLE, "0")
+    guard.claim_seat(os.getpid())
+    assert os.environ[AGENT_VARIABLE] == str(os.getpid())
+
+
 def test_below_a_living_agent_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(AGENT_VARIABLE, str(os.getppid()))
     guard.claim_seat(os.getpid())
