@@ -33,11 +33,14 @@ class FileLock:
     def acquire(self) -> bool:
         """Take the lock if it is free, without waiting; says whether it is held now.
 
+        One that is held on a file that was removed or replaced meanwhile keeps nobody out, so it is taken anew.
+
         Raises:
             BoardUnusable: the lock file cannot be made, so nobody can promise to be alone.
         """
-        if self.held:
+        if self._stands():
             return True
+        self.release()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -50,6 +53,14 @@ class FileLock:
             return False
         self._descriptor = descriptor
         return True
+
+    def _stands(self) -> bool:
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""

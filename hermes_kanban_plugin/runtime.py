@@ -7,9 +7,10 @@ import os
 import secrets
 import socket
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import locations
+from hermes_kanban_plugin import locations, locks
 from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.dispatch.stops import Stops
@@ -17,7 +18,7 @@ from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.settings import LiveSettings, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sqlite_utils import Migrations
@@ -44,7 +45,8 @@ class Runtime:
 
     ``stops`` are terminations under way. ``watch`` is there in a loop: it vouches for living supervisors, so that a
     tick looks only at the others. Without one (a single tick) every run is looked at and terminations are waited for.
-    ``stopping`` is set when nothing more may be started, in the middle of a tick too.
+    ``stopping`` is set when nothing more may be started, in the middle of a tick too. ``keeps_ticks`` is set in a loop:
+    a board that it ticked once is ticked by nobody else until :meth:`let_go`.
     """
 
     def __init__(self, root: Path | None = None, clock: Clock | None = None, manager: Manager | None = None) -> None:
@@ -60,6 +62,8 @@ class Runtime:
         self.stops = Stops()
         self.watch: Watch | None = None
         self.stopping = threading.Event()
+        self.keeps_ticks = False
+        self._tick_locks: dict[Path, locks.FileLock] = {}
         self._boards: dict[Path, Board] = {}
         self._files: dict[Path, tuple[int, int] | None] = {}
 
@@ -84,8 +88,32 @@ class Runtime:
             self._files[location.database] = _file_of(location.database)
         return board
 
+    @contextmanager
+    def ticking(self, database: Path) -> Iterator[bool]:
+        """Run a block under the tick lock of a board if it is free; the block is told whether it was.
+
+        A tick of the host on a board that we serve would start workers without a supervisor and past the caps, so a
+        loop keeps the lock between its ticks too (failure mode E5).
+        """
+        path = locations.tick_lock(database)
+        if self.keeps_ticks:
+            yield self._tick_locks.setdefault(database, locks.FileLock(path)).acquire()
+        else:
+            with locks.trying(path) as alone:
+                yield alone
+
+    def let_go(self) -> None:
+        """Let others tick the boards."""
+        self.keeps_ticks = False
+        for lock in self._tick_locks.values():
+            lock.release()
+        self._tick_locks.clear()
+
     def forget(self, database: Path) -> None:
         """Close a board that gave trouble or was replaced; what is asked of it next opens it anew."""
+        lock = self._tick_locks.pop(database, None)
+        if lock is not None:
+            lock.release()
         board = self._boards.pop(database, None)
         if board is not None:
             board.close()
@@ -109,6 +137,7 @@ class Runtime:
         for board in self._boards.values():
             board.close()
         self._boards.clear()
+        self.let_go()
 
     def _plugin_migrations(self) -> list[Migrations]:
         """Return the plugins' migration sets; an answer that is no list of sets is that plugin's failure alone."""

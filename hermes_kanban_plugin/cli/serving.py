@@ -8,15 +8,17 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import locations, service
+from hermes_kanban_plugin import locations, service, wake
 from hermes_kanban_plugin.cli import output, parentage
 from hermes_kanban_plugin.dispatch.loop import Dispatcher
 from hermes_kanban_plugin.dispatch.tick import rehearse, running_on, tick
 from hermes_kanban_plugin.runtime import Runtime
+from hermes_kanban_plugin.store import dispatchers
 
 if TYPE_CHECKING:
     import argparse
 
+    from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import TickReport
 
 
@@ -33,9 +35,10 @@ def dispatch(args: argparse.Namespace) -> int:
         board, elsewhere = runtime.open(location), running_on(runtime, others)
         run = rehearse if args.dry_run else tick
         report = run(board, runtime, elsewhere=elsewhere)
+        served = _hand_over(board, report)
     finally:
         runtime.close()
-    output.print_json(report) if args.json else _print_report(report)
+    output.print_json(report) if args.json else _print_report(report, served)
     return 0
 
 
@@ -60,13 +63,15 @@ def scan(args: argparse.Namespace) -> int:
     """Look for orphans on one board and take back what they hold."""
     runtime = Runtime()
     try:
-        report = tick(runtime.open(locations.locate_existing(args.board)), runtime, may_start=False)
+        board = runtime.open(locations.locate_existing(args.board))
+        report = tick(board, runtime, may_start=False)
+        served = _hand_over(board, report)
     finally:
         runtime.close()
     if args.json:
         output.print_json(report)
     else:
-        _print_report(report)
+        _print_report(report, served)
         output.print_line(f"scan: {len(report.rescued)} rescued, {len(report.repaired)} repaired")
     return 0
 
@@ -100,7 +105,19 @@ def _print_json_reports(reports: list[TickReport]) -> None:
     sys.stdout.flush()
 
 
-def _print_report(report: TickReport) -> None:
+def _hand_over(board: Board, report: TickReport) -> int | None:
+    """Wake the dispatcher that keeps the tick lock of a board, if there is one; returns its pid."""
+    term = dispatchers.serving(board.reader) if report.locked_out else None
+    if term is None:
+        return None
+    wake.nudge(str(board.location.root))
+    return term.dispatcher.pid
+
+
+def _print_report(report: TickReport, served_by: int | None = None) -> None:
+    if served_by is not None:
+        words = f"the dispatcher (pid {served_by}) serves it and was told to look; nothing was done here"
+        return output.print_line(f"board {report.board}: {words}")
     if report.locked_out:
         return output.print_line(f"board {report.board}: somebody else is ticking it right now, nothing was done")
     prefix = "would have " if report.dry_run else ""

@@ -95,8 +95,9 @@ class Leadership:
         return taken
 
     def release(self, boards: Sequence[BoardLocation], reason: str) -> None:
-        """End the terms and give the lock back; the lock first, so that the next one need not wait for our writes."""
+        """End the terms and give the locks back; those first, so that the next one need not wait for our writes."""
         self._lock.release()
+        self.runtime.let_go()
         now = self.runtime.clock.now()
         for location in boards:
             term = self._terms.pop(str(location.database), None)

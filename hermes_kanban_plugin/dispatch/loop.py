@@ -91,6 +91,7 @@ class Dispatcher:
         if not self._leadership.acquire(self._stop):
             self.runtime.close()
             return
+        self.runtime.keeps_ticks = True
         ear = Ear(str(self.runtime.root))
         self.runtime.watch = Watch(ear)
         self.runtime.stops = Stops(self.runtime.watch.ring)

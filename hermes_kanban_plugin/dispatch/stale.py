@@ -12,6 +12,7 @@ from hermes_kanban_plugin.dispatch.reaper import Deed
 from hermes_kanban_plugin.dispatch.tick import run_phases
 from hermes_kanban_plugin.errors import BoardBusy
 from hermes_kanban_plugin.models import Rescued
+from hermes_kanban_plugin.store import dispatchers
 from hermes_kanban_plugin.store.connection import translating
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def take_back(
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with locks.trying(locations.tick_lock(board.location.database)) as alone:
-            if alone:
+            # The dispatcher of ours that serves the board keeps the lock; beside it, each deed is a compare-and-set.
+            if alone or dispatchers.serving(board.reader) is not None:
                 with translating(board.path):
                     return _sweep(TickContext(runtime, board, actor=actor, only=only))
         if time.monotonic() > deadline:

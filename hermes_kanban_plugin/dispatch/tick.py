@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import lanes, locations, locks
+from hermes_kanban_plugin import lanes
 from hermes_kanban_plugin.dispatch.context import Phase, TickContext
 from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.logbook import entry
@@ -78,7 +78,7 @@ def tick(
     Raises:
         BoardUnusable: the board cannot be read or written.
     """
-    with locks.trying(locations.tick_lock(board.location.database)) as alone:
+    with runtime.ticking(board.location.database) as alone:
         if not alone:
             return TickReport(board=board.slug, locked_out=True)
         context = TickContext(runtime, board, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)

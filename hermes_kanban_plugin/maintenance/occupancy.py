@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from hermes_kanban_plugin import identity
 from hermes_kanban_plugin.dispatch.examination import examine
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import HeldRun
-from hermes_kanban_plugin.store import dispatchers, statements
-from hermes_kanban_plugin.store.connection import columns_of
+from hermes_kanban_plugin.store import statements
 from hermes_kanban_plugin.store.standins import Pane
 
 if TYPE_CHECKING:
@@ -47,18 +45,6 @@ def workers(connection: sqlite3.Connection, manager: Manager, now: int) -> list[
             sentence = f"processes of run {run.run_id} of task {run.task_id} still live"
             found.append(Occupant(sentence, run.run_id))
     return found
-
-
-def serving_dispatcher(connection: sqlite3.Connection) -> int | None:
-    """Return the pid of the dispatcher that serves this board by its own record and lives, or None."""
-    if not columns_of(connection, "kp_dispatchers"):
-        return None
-    term = dispatchers.latest(connection)
-    if term is None or term.ended_at is not None:
-        return None
-    seen = identity.sight(term.dispatcher.pid)
-    verdict = identity.judge(term.dispatcher, identity.here(), seen)
-    return term.dispatcher.pid if verdict is Verdict.ALIVE else None
 
 
 def _runs(pane: Pane, statement: str) -> list[HeldRun]:

@@ -21,7 +21,7 @@ from hermes_kanban_plugin.errors import BoardInUse, BoardUnusable
 from hermes_kanban_plugin.maintenance import occupancy, packing, snapshots
 from hermes_kanban_plugin.maintenance.progress import silent
 from hermes_kanban_plugin.models import Frozen
-from hermes_kanban_plugin.store import connection, migrations, orphans, queries, schema
+from hermes_kanban_plugin.store import connection, dispatchers, migrations, orphans, queries, schema
 from hermes_kanban_plugin.store import snapshots as copies
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.transaction import immediate
@@ -161,11 +161,12 @@ def _claim_the_house(
 ) -> list[Occupant]:
     """Keep dispatchers out until the stack is left; returns who was there already."""
     found = []
-    if not stack.enter_context(locks.trying(locations.dispatcher_lock(location.root))):
-        pid = occupancy.serving_dispatcher(former.reader) if former else None
-        who = f" (pid {pid})" if pid else ""
+    free = stack.enter_context(locks.trying(locations.dispatcher_lock(location.root)))
+    if not free:
+        term = dispatchers.serving(former.reader) if former else None
+        who = f" (pid {term.dispatcher.pid})" if term else ""
         found.append(occupancy.Occupant(f"a dispatcher or gateway{who} serves this home"))
-    if not stack.enter_context(locks.trying(locations.tick_lock(location.database))):
+    if not stack.enter_context(locks.trying(locations.tick_lock(location.database))) and free:
         found.append(occupancy.Occupant("somebody is ticking the board right now"))
     if former is not None:
         found += occupancy.workers(former.reader, manager, now)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hermes_kanban_plugin.identity import Place, ProcessIdentity
+from hermes_kanban_plugin import identity
+from hermes_kanban_plugin.identity import Place, ProcessIdentity, Verdict
+from hermes_kanban_plugin.store.connection import columns_of
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
@@ -59,3 +61,12 @@ def latest(connection: sqlite3.Connection) -> Term | None:
     place = Place(row["host_id"], row["boot_id"], row["pid_namespace"])
     dispatcher = ProcessIdentity(*place, row["pid"], row["started"])
     return Term(row["term"], dispatcher, row["began_at"], row["last_tick_at"], row["ended_at"])
+
+
+def serving(connection: sqlite3.Connection) -> Term | None:
+    """Return the term of the dispatcher that serves this board by its own record and lives, or None."""
+    term = latest(connection) if columns_of(connection, "kp_dispatchers") else None
+    if term is None or term.ended_at is not None:
+        return None
+    seen = identity.sight(term.dispatcher.pid)
+    return term if identity.judge(term.dispatcher, identity.here(), seen) is Verdict.ALIVE else None

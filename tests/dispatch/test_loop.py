@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from hermes_kanban_plugin import locations, locks
 from tests.conftest import lives, wait_for
 
 
@@ -110,3 +111,29 @@ def test_a_bad_edit_of_the_settings_keeps_the_dispatcher_serving(workshop, dispa
     late = workshop.board.create_task(title="y", assignee="lane")
     status(workshop, late, "done")
     assert process.poll() is None
+
+
+def test_beside_it_a_single_tick_and_a_sweep_for_a_person_lead_to_what_they_should(workshop, dispatchers):
+    """It keeps the tick lock; ``dispatch`` wakes it, and ``reclaim --stale`` does not wait for it."""
+    workshop.configure({"lane": "sleep 600"})
+    stale = workshop.board.create_task(title="x", assignee="nobody")
+    process = dispatchers()
+    wait_for(lambda: workshop.board.reader.execute("SELECT 1 FROM kp_dispatchers").fetchone(), "its first tick")
+    wait_for(lambda: not tick_lock_is_free(workshop), "its lock")
+    for verb in ("dispatch", "scan"):
+        assert f"the dispatcher (pid {process.pid}) serves it" in said(verb)
+    assert workshop.board.task(stale).status == "ready"
+    assert "nothing" in said("reclaim", "--stale")
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert tick_lock_is_free(workshop)
+
+
+def tick_lock_is_free(workshop) -> bool:
+    with locks.trying(locations.tick_lock(workshop.database)) as free:
+        return free
+
+
+def said(*words: str) -> str:
+    command = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=15).stdout

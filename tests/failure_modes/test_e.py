@@ -175,6 +175,42 @@ def test_E5_no_route_of_ours_goes_past_a_cap(workshop: Workshop) -> None:
     workshop.ended(run.run_id or 0)
 
 
+HOST_TICK = """
+import json, sys
+from pathlib import Path
+from hermes_cli import kanban_db
+with kanban_db.connect(Path(sys.argv[1])) as board:
+    done = kanban_db.dispatch_once(board, spawn_fn=lambda task, workspace, board=None: None)
+print(json.dumps([done.skipped_locked, len(done.spawned)]))
+"""
+
+
+@pytest.mark.host
+def test_E5_a_tick_of_hermes_does_nothing_on_a_board_that_we_serve(workshop: Workshop, dispatcher) -> None:
+    """The button of its dashboard, its desktop and ``hermes kanban dispatch`` know no caps."""
+    workshop.configure({"slow": "sleep 600"}, kanban={"max_in_progress": 1})
+    (workshop.home / "profiles" / "slow").mkdir(parents=True)
+    ids = [workshop.board.create_task(title="nudged", assignee="slow") for _ in range(5)]
+
+    def tick_of_hermes() -> list[int]:
+        command = [sys.executable, "-c", HOST_TICK, str(workshop.database)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+    served = dispatcher()
+    held = wait_for(lambda: next(iter(queries.held_runs(workshop.board.reader)), None), "a worker")
+    workshop.run(held.task_id)
+    for _ in range(3):
+        assert tick_of_hermes() == [True, 0]
+    served.kill()
+    served.wait()
+    locked, spawned = tick_of_hermes()  # nobody serves it any more: the kernel gave the lock back
+    assert (locked, spawned > 0) == (False, True)
+    for task in map(workshop.board.task, ids):
+        if task.status == "running":
+            workshop.board.reclaim(task, "the end of the test", "ann")
+    workshop.ended(held.run_id)
+
+
 def test_E6_a_cap_per_profile_counts_over_all_boards(stage: Stage) -> None:
     stage.configure({"max_in_progress_per_profile": 3})
     second = place_of(stage.home / "kanban" / "boards" / "second" / "kanban.db", "second")

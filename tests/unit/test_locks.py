@@ -129,3 +129,17 @@ def test_a_lock_file_that_cannot_be_made(tmp_path: Path) -> None:
     for path in (tmp_path / "file/below.lock", tmp_path):
         with pytest.raises(BoardUnusable, match="cannot be opened"):
             FileLock(path).acquire()
+
+
+def test_a_lock_on_a_file_that_was_removed_is_taken_anew(path: Path) -> None:
+    mine = FileLock(path)
+    assert mine.acquire()
+    path.unlink()
+    other = Holder(path)
+    try:
+        assert other.got_it
+        assert not mine.acquire()
+        assert not mine.held
+    finally:
+        other.kill()
+    assert mine.acquire()
