@@ -264,10 +264,11 @@ class Started(Frozen):
 
 
 class Skipped(Frozen):
-    """A task that this tick could have started and did not, and the reason."""
+    """A task that this tick could have started and did not, and the reason; ``code`` is one word for programs."""
 
     task_id: str
     reason: str
+    code: str = ""
 
 
 class Rescued(Frozen):

@@ -65,6 +65,8 @@ def _refuse_one(value: int) -> int:
 
 _Whole = Annotated[int, BeforeValidator(_truncate)]
 _Cap = Annotated[_Whole, Field(gt=0)] | None
+# An assignee, as it is stored.
+_Name = Annotated[str, BeforeValidator(lambda name: str(name).strip().lower())]
 
 
 class HostSettings(BaseModel):
@@ -109,12 +111,25 @@ class LaneSettings(BaseModel):
     command: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class PoolSettings(BaseModel):
+    """Something that the tasks of several assignees share, such as one GPU: ``size`` of them run at a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=0, le=10_000)] = 1
+    assignees: Annotated[tuple[_Name, ...], Field(min_length=1)]
+
+
 class PluginSettings(BaseModel):
     """Our own keys; durations in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lanes: dict[str, LaneSettings] = {}
+    lanes: dict[_Name, LaneSettings] = {}
+    assignee_caps: dict[_Name, Annotated[int, Field(ge=0, le=10_000)]] = {}
+    pools: dict[str, PoolSettings] = {}
+    memory_guard: bool = True
+    priority_aging_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 3600
     lease_seconds: Annotated[int, Field(ge=LEASE_BOUNDS[0], le=LEASE_BOUNDS[1])] = DEFAULT_LEASE_SECONDS
     launch_seconds: Annotated[int, Field(ge=1, le=600)] = 30
     terminate_grace_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
@@ -136,14 +151,6 @@ class PluginSettings(BaseModel):
     take_over_dispatcher: bool = True
     bridge_activity: bool = True
     extend_kanban_command: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lower_lanes(cls, section: Any) -> Any:
-        """Store lanes under the name that an assignee is stored by."""
-        if isinstance(section, dict) and isinstance(section.get("lanes"), dict):
-            return {**section, "lanes": {str(name).strip().lower(): lane for name, lane in section["lanes"].items()}}
-        return section
 
 
 class Settings(BaseModel):
@@ -330,6 +337,7 @@ def _explain(model: type[BaseModel], problem: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
-    known = model.model_fields if len(first["loc"]) == 1 else LaneSettings.model_fields
+    parts: dict[str, type[BaseModel]] = {"lanes": LaneSettings, "pools": PoolSettings}
+    known = model.model_fields if len(first["loc"]) == 1 else parts[str(first["loc"][0])].model_fields
     nearest = get_close_matches(str(first["loc"][-1]), list(known), n=1, cutoff=0.0)
     return f"unknown key {key!r}; did you mean {nearest[0]!r}?"

@@ -113,7 +113,7 @@ def _add_export_flags(parser: argparse.ArgumentParser) -> None:
 
 
 NEW = (
-    Word("status", "operating.status", "say who dispatches and what runs; changes nothing", _add_status_flags),
+    Word("status", "status.status", "say who dispatches and what runs; changes nothing", _add_status_flags),
     Word("why", "explaining.explain", "say why a task is not running, and what happens next", _add_why_flags),
     Word("doctor", "installing.doctor", "look for what is wrong, here and on the boards", _add_doctor_flags),
     Word("stop", "operating.stop", "end a task's worker and block the task until you unblock it", _add_stop_flags),

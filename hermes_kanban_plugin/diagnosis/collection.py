@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hermes_kanban_plugin.diagnosis.facts import MissingSkill
+    from hermes_kanban_plugin.dispatch.admission import Limits
     from hermes_kanban_plugin.dispatch.reaper import Orphan
-    from hermes_kanban_plugin.settings import HostSettings
 
     Row = Mapping[str, Any]
 
@@ -68,11 +68,12 @@ class Surroundings(NamedTuple):
     missing_skills: Callable[[str, Sequence[str]], Sequence[MissingSkill]]
     held_by: Callable[[Task], str | None]
     machine: Machine
-    limits: HostSettings
+    limits: Limits
     thresholds: Thresholds = THRESHOLDS
     cooldown_seconds: int = 300
     max_starts_per_hour: int | None = None
     lease_seconds: int = 120
+    aging_seconds: int = 0
     decomposes: bool = False
     elsewhere: Mapping[str, int] = {}
     dispatching: Dispatching = NOBODY
@@ -111,6 +112,7 @@ def collect(
             cooldown_seconds=around.cooldown_seconds,
             max_starts_per_hour=around.max_starts_per_hour,
             lease_seconds=around.lease_seconds,
+            aging_seconds=around.aging_seconds,
             decomposes=around.decomposes,
             only=only,
             counts=survey.counts(),
@@ -140,9 +142,8 @@ def _rows(survey: Survey, now: int, around: Surroundings, only: str | None) -> l
     """Return the cases; one that waits for a slot is looked at together with those that stand before it."""
     if only is None:
         return survey.cases(now, CASES)
-    rows, limits = survey.one(only, now), around.limits
-    caps = (limits.max_spawn, limits.max_in_progress, limits.max_in_progress_per_profile)
-    if any(caps) and rows and rows[0]["status"] in ("ready", "review"):
+    rows = survey.one(only, now)
+    if around.limits.bind and rows and rows[0]["status"] in ("ready", "review"):
         rows += [row for row in survey.waiting(now, CASES) if row["id"] != only]
     return rows
 

@@ -18,8 +18,8 @@ from hermes_kanban_plugin.models import Frozen, Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from hermes_kanban_plugin.dispatch.admission import Limits
     from hermes_kanban_plugin.dispatch.reaper import Orphan
-    from hermes_kanban_plugin.settings import HostSettings
 
 
 class Thresholds(NamedTuple):
@@ -222,11 +222,12 @@ class BoardFacts:
     board: str
     now: int
     machine: Machine
-    limits: HostSettings
+    limits: Limits
     thresholds: Thresholds = THRESHOLDS
     cooldown_seconds: int = 300
     max_starts_per_hour: int | None = None
     lease_seconds: int = 120
+    aging_seconds: int = 0
     decomposes: bool = False
     only: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -14,13 +14,14 @@ from hermes_kanban_plugin.diagnosis import endings
 from hermes_kanban_plugin.diagnosis.answer import Answer, By, NextEvent, answer, by_person, by_tick, by_timer
 from hermes_kanban_plugin.diagnosis.finding import Level
 from hermes_kanban_plugin.diagnosis.wording import count, hosts, own, short, span
-from hermes_kanban_plugin.dispatch.admission import admit
+from hermes_kanban_plugin.dispatch.admission import admit, in_order
 from hermes_kanban_plugin.identity import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Case, Outage
+    from hermes_kanban_plugin.models import Skipped
 
     Rule = Callable[[Case, BoardFacts], Answer | None]
 
@@ -30,15 +31,15 @@ STARTS_AT_TICK = by_tick("the dispatcher starts it at its next tick")
 def line_up(facts: BoardFacts) -> dict[str, Answer]:
     """Return for every task that waits to be started why it does not run, by task id."""
     waiting = [case for case in facts.cases if case.task.status in ("ready", "review")]
-    waiting.sort(key=lambda case: (-case.task.priority, case.task.created_at, case.task.id))
     answers = {case.task.id: found for case in waiting if (found := obstacle(case, facts)) is not None}
     free = [case for case in waiting if case.task.id not in answers]
     lanes = {case.assignee: case.lane for case in free}
-    admission = admit([case.task for case in free], facts.running, facts.limits, lanes.get)
-    capped = {skipped.task_id: skipped.reason for skipped in admission.skipped}
+    line = in_order([case.task for case in free], facts.now, facts.aging_seconds)
+    admission = admit(line, facts.running, facts.limits, lanes.get)
+    held_up = {skipped.task_id: skipped for skipped in admission.skipped}
     for case in free:
-        reason = capped.get(case.task.id)
-        answers[case.task.id] = _starts(case) if reason is None else _capped(case, facts, reason)
+        skipped = held_up.get(case.task.id)
+        answers[case.task.id] = _starts(case) if skipped is None else _held_up(case, facts, skipped)
     return {task_id: with_dispatcher(found, facts) for task_id, found in answers.items()}
 
 
@@ -73,16 +74,18 @@ def _starts(case: Case) -> Answer:
     return answer(case, "starting", "nothing holds it", STARTS_AT_TICK, assignee=case.assignee, lane=case.lane)
 
 
-def _capped(case: Case, facts: BoardFacts, reason: str) -> Answer:
+def _held_up(case: Case, facts: BoardFacts, skipped: Skipped) -> Answer:
     """Name the cap; waiting for a slot is how a cap works and nothing to be alarmed about (failure mode E8)."""
+    reason = skipped.reason
+    if skipped.code == "memory":
+        event = by_tick("it starts when there is memory again, or when a running task ends")
+        return answer(case, "memory", reason, event, Level.WARNING, memory=facts.limits.memory.value)
     event = NextEvent(by=By.WORKER, sentence="it starts when a running task ends, in the order of priority and age")
-    caps = ("max_spawn", "max_in_progress", "max_in_progress_per_profile")
-    limits = {name: cap for name in caps if (cap := getattr(facts.limits, name)) is not None}
     running = sum(facts.running.values())
     own_running = facts.running.get(case.assignee, 0)
     return answer(
         case, "capacity", reason, event, running=running, running_for_assignee=own_running, assignee=case.assignee,
-        limits=limits,
+        limits=facts.limits.named(),
     )  # fmt: skip
 
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from hermes_kanban_plugin import host, lanes, locations
+from hermes_kanban_plugin import host, lanes, locations, machine
 from hermes_kanban_plugin.diagnosis.collection import Surroundings, collect
 from hermes_kanban_plugin.diagnosis.facts import THRESHOLDS, Dispatching, Machine, MissingSkill, Thresholds
 from hermes_kanban_plugin.diagnosis.finding import Finding, worst_first
 from hermes_kanban_plugin.diagnosis.wording import addressed
 from hermes_kanban_plugin.dispatch import examination, standing
+from hermes_kanban_plugin.dispatch.admission import limits_of
 from hermes_kanban_plugin.dispatch.tick import running_on
 from hermes_kanban_plugin.host import skills
 from hermes_kanban_plugin.maintenance import snapshots
+from hermes_kanban_plugin.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,11 +98,12 @@ def around(runtime: Runtime, board: Board) -> Surroundings:
         missing_skills=partial(_missing_skills, cache(skills.shelf_of)),
         held_by=_holder(runtime, board),
         machine=machine_of(board.location),
-        limits=runtime.settings.host,
+        limits=limits_of(runtime.settings, machine.memory() if plugin.memory_guard else Memory.AMPLE),
         thresholds=thresholds_of(runtime.settings.host),
         cooldown_seconds=plugin.rate_limit_cooldown_seconds,
         max_starts_per_hour=plugin.max_starts_per_hour,
         lease_seconds=plugin.lease_seconds,
+        aging_seconds=plugin.priority_aging_seconds,
         decomposes=runtime.settings.host.auto_decompose and host.can_decompose(),
         elsewhere=running_on(runtime, others),
         dispatching=dispatching_of(runtime.root, board.location, board.clock.now()),

@@ -11,11 +11,12 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import lanes
-from hermes_kanban_plugin.dispatch.admission import admit
+from hermes_kanban_plugin import lanes, machine
+from hermes_kanban_plugin.dispatch.admission import admit, in_order, limits_of
 from hermes_kanban_plugin.errors import CallerMistake
 from hermes_kanban_plugin.host import skills
 from hermes_kanban_plugin.logbook import entry
+from hermes_kanban_plugin.memory import Memory
 from hermes_kanban_plugin.models import Skipped
 from hermes_kanban_plugin.store import moves
 
@@ -40,14 +41,15 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
 
     Args:
         context: the tick.
-        candidates: tasks that are free to start, best first.
+        candidates: tasks that are free to start.
         running: running tasks by assignee over all boards.
     """
     plugin = context.settings.plugin
     shelf_of = cache(skills.shelf_of)
-    left = list(candidates)
+    left = in_order(candidates, context.now, plugin.priority_aging_seconds)
+    limits = limits_of(context.settings, machine.memory() if left and plugin.memory_guard else Memory.AMPLE)
     while True:
-        admission = admit(left, running, context.settings.host, lambda name: lanes.lane_of(name, plugin))
+        admission = admit(left, running, limits, lambda name: lanes.lane_of(name, plugin))
         chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
         refused = {one.task.id: reason for one in chosen if (reason := _lack(one, shelf_of)) is not None}
         if not refused:

@@ -14,11 +14,11 @@ from hermes_kanban_plugin.diagnosis.collection import Surroundings, collect
 from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching, Machine, MissingSkill
 from hermes_kanban_plugin.diagnosis.finding import Finding
 from hermes_kanban_plugin.diagnosis.rulebook import diagnose
+from hermes_kanban_plugin.dispatch.admission import Limits
 from hermes_kanban_plugin.dispatch.reaper import Orphan
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import HeldRun
-from hermes_kanban_plugin.settings import HostSettings
 from hermes_kanban_plugin.store import failure_tables
 from hermes_kanban_plugin.store.connection import columns_of
 from hermes_kanban_plugin.store.schema import wrap
@@ -39,7 +39,7 @@ class Scene:
         self.held: dict[str, str] = {}
         self.dispatching = Dispatching(state=State.SERVING, pid=1, last_tick_at=clock.now())
         self.machine = Machine(MENDED, "", board.path, "ext4", "/", clock.now(), "/backups")
-        self.limits = HostSettings()
+        self.limits = Limits()
         self.more: dict[str, Any] = {}
         if not columns_of(board.writer, "kp_outages"):
             failure_tables.create(wrap(board.writer))

@@ -9,9 +9,9 @@ import pytest
 from hermes_kanban_plugin.diagnosis import ground
 from hermes_kanban_plugin.diagnosis.facts import Dispatching
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
+from hermes_kanban_plugin.dispatch.admission import Limits
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
-from hermes_kanban_plugin.settings import HostSettings
 from hermes_kanban_plugin.testing import claim_one
 from tests.diagnosis.conftest import Scene
 
@@ -267,7 +267,7 @@ def test_a_command_lane_needs_no_skill(scene: Scene) -> None:
 
 
 def test_a_full_board_is_information_and_no_alarm(scene: Scene) -> None:
-    scene.limits = HostSettings(max_in_progress=1)
+    scene.limits = Limits(max_in_progress=1)
     claim_one(scene.board, scene.add(), nonce="held")
     waiting = [scene.add() for _ in range(5)]
     (found,) = scene.findings()
@@ -277,7 +277,7 @@ def test_a_full_board_is_information_and_no_alarm(scene: Scene) -> None:
 
 
 def test_the_first_in_line_is_not_held_by_a_cap_that_has_room(scene: Scene) -> None:
-    scene.limits = HostSettings(max_in_progress=1)
+    scene.limits = Limits(max_in_progress=1)
     second = scene.add()
     first = scene.add(priority=5)
     assert scene.why(first).code == "starting"

@@ -16,10 +16,10 @@ from hermes_kanban_plugin.diagnosis import why
 from hermes_kanban_plugin.diagnosis.answer import Answer, By
 from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
 from hermes_kanban_plugin.diagnosis.rulebook import KINDS, diagnose
+from hermes_kanban_plugin.dispatch.admission import Limits
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import Status
-from hermes_kanban_plugin.settings import HostSettings
 from hermes_kanban_plugin.testing import FakeClock, claim_one, place_of
 from tests.diagnosis.conftest import Scene
 
@@ -101,7 +101,7 @@ def spoil_at_random(scene: Scene, seed: int) -> None:
             "next_probe_at, probe_task_id) VALUES ('s', 'crashed', 1, 1, 3, 0, 1, ?, ?)",
             now + dice.randint(-9, 9), dice.choice([None, *ids]),
         )  # fmt: skip
-    scene.limits = HostSettings(max_in_progress=dice.choice([None, 1, 3]))
+    scene.limits = Limits(max_in_progress=dice.choice([None, 1, 3]))
     scene.more["max_starts_per_hour"] = dice.choice([None, 1])
     scene.lacking = {"coder": {"pdf"}} if dice.random() < 0.5 else {}
     scene.held = {dice.choice(ids): "plugin: no"} if dice.random() < 0.3 else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,9 @@ class Stage:
         self._runtime: Runtime | None = None
         self.configure()
 
-    def configure(self, kanban: dict[str, Any] | None = None, **plugin: Any) -> None:
+    def configure(self, kanban: dict[str, Any] | None = None, more_lanes: Sequence[str] = (), **plugin: Any) -> None:
         """Write the settings: keys of the host's section, and ours; the lane ``puppet`` is always there."""
-        entry = {**plugin, "lanes": {"puppet": {"command": ["true"]}}}
+        entry = {**plugin, "lanes": {name: {"command": ["true"]} for name in ("puppet", *more_lanes)}}
         document = {"kanban": kanban or {}, "plugins": {"entries": {"hermes-kanban": entry}}}
         (self.home / "config.yaml").write_text(json.dumps(document))
         self.restart()

@@ -23,12 +23,15 @@ from hermes_kanban_plugin.diagnosis.finding import Finding, Level
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.dispatch.tick import tick_all
 from hermes_kanban_plugin.manager import Manager
+from hermes_kanban_plugin.memory import MIB, Sample
 from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.store import dispatchers, journal, queries
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.testing import FakeClock, place_of
 from tests.conftest import Workshop, lives, wait_for
 from tests.failure_modes.conftest import Stage
+
+GIB = 1024 * MIB
 
 
 def served(stage: Stage) -> BoardFacts:
@@ -223,6 +226,18 @@ def test_E6_a_cap_per_profile_counts_over_all_boards(stage: Stage) -> None:
     assert len(started) == 3
 
 
+def test_E6_an_assignee_can_have_a_cap_of_its_own_over_all_boards(stage: Stage) -> None:
+    stage.configure({"max_in_progress_per_profile": 2}, assignee_caps={"Puppet": 3})
+    second = place_of(stage.home / "kanban" / "boards" / "second" / "kanban.db", "second")
+    create_board(second)
+    for _ in range(3):
+        stage.create()
+        stage.runtime.open(second).create_task(title="elsewhere", assignee="puppet")
+    reports = [report for _ in range(3) for report in tick_all(stage.runtime, [second, stage.board.location])]
+    assert len([one for report in reports for one in report.started]) == 3
+    assert "assignee_caps 3" in reports[-1].skipped[0].reason
+
+
 def test_E7_a_running_task_counts_once(stage: Stage) -> None:
     stage.configure({"max_in_progress": 4, "max_spawn": 3})
     for _ in range(2):
@@ -273,6 +288,70 @@ def test_E10_the_higher_priority_starts_first_and_a_dead_card_takes_no_slot(stag
     assert stage.started() == [high]
     stage.complete(high)
     assert stage.started() == [low]
+
+
+def test_E10_waiting_raises_a_task_above_ever_new_ones(stage: Stage) -> None:
+    """However many more important ones come, it starts: its priority grows by one each hour."""
+    stage.configure({"max_in_progress": 1})
+    patient = stage.create(priority=0)
+    for hour in range(5):
+        urgent = stage.create(priority=3)
+        (started,) = stage.started(3600 if hour else 0)
+        if started == patient:
+            break
+        assert started == urgent
+        stage.complete(started)
+    assert hour == 4
+    assert stage.status(patient) == "running"
+
+
+@pytest.mark.parametrize(
+    ("sample", "at_once"),
+    [
+        (Sample(16 * GIB, 9 * GIB), 5),
+        (Sample(16 * GIB, 9 * GIB, 2 * GIB, 0), 5),  # a full swap alone is no alarm
+        (Sample(16 * GIB, GIB, 2 * GIB, 2 * GIB), 1),
+        (Sample(16 * GIB, GIB, 2 * GIB, 0), 0),
+        (Sample(16 * GIB, 9 * GIB, 0, 0, 90.0, 60.0), 0),
+        (Sample(None, None), 2),  # unknown is not unlimited
+    ],
+)
+def test_E11_the_memory_of_the_machine_bounds_what_is_started(
+    stage: Stage, monkeypatch, mocker, sample, at_once: int
+) -> None:
+    monkeypatch.delenv("HERMES_KANBAN_PLUGIN_MEMORY_GUARD")
+    stage.restart()
+    mocker.patch("hermes_kanban_plugin.machine.sample", return_value=sample)
+    ids = [stage.create() for _ in range(5)]
+    assert len(stage.started()) == at_once
+    for _ in range(3):
+        assert stage.started(60) == []
+    waiting = [one for one in ids if stage.status(one) == "ready"]
+    assert len(waiting) == 5 - at_once
+    if waiting:
+        answer = reason(stage, waiting[0])
+        assert (answer.code, answer.next.by) == ("memory", By.TICK)
+        assert {found.kind for found in findings(stage) if waiting[0] in str(found.evidence)} == {"ready_not_runnable"}
+    mocker.patch("hermes_kanban_plugin.machine.sample", return_value=Sample(16 * GIB, 9 * GIB))
+    assert len(stage.started()) == len(waiting)
+
+
+def test_E12_tasks_that_share_a_pool_run_one_after_another(stage: Stage) -> None:
+    stage.configure(pools={"gpu": {"size": 1, "assignees": ["puppet"]}}, more_lanes=["clerk"])
+    second = place_of(stage.home / "kanban" / "boards" / "second" / "kanban.db", "second")
+    create_board(second)
+    first = stage.create()
+    elsewhere = stage.runtime.open(second).create_task(title="on another board", assignee="puppet")
+    free = stage.create(assignee="clerk")
+    boards = [stage.board.location, second]
+
+    def started() -> set[str]:
+        return {one.task_id for report in tick_all(stage.runtime, boards) for one in report.started}
+
+    assert started() == {first, free}
+    assert started() == set()
+    stage.complete(first)
+    assert started() == {elsewhere}
 
 
 def test_E13_the_next_task_starts_without_waiting_for_the_timed_tick(

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hermes_kanban_plugin.dispatch.admission import Admission, admit
+from hermes_kanban_plugin.dispatch.admission import BLIND_CAP, Admission, Limits, Pool, admit, in_order, limits_of
+from hermes_kanban_plugin.memory import Memory
 from hermes_kanban_plugin.models import Task
-from hermes_kanban_plugin.settings import HostSettings
+from hermes_kanban_plugin.settings import HostSettings, PluginSettings, Settings
 
 LANES = {"ann": "command", "bob": "hermes", "cid": "command"}
 
@@ -21,7 +22,7 @@ def tasks(*assignees: str | None) -> list[Task]:
 
 
 def admit_for(*assignees: str | None, running: dict[str, int] | None = None, **limits: object) -> Admission:
-    return admit(tasks(*assignees), running or {}, HostSettings(**limits), LANES.get)
+    return admit(tasks(*assignees), running or {}, Limits(**limits), LANES.get)
 
 
 def ids(admission: Admission) -> list[str]:
@@ -67,7 +68,8 @@ def test_what_cannot_start_takes_no_slot() -> None:
 
 
 def test_the_default_assignee_takes_what_nobody_has() -> None:
-    admission = admit_for(None, "bob", default_assignee="  ANN ")
+    settings = Settings(host=HostSettings(default_assignee="  ANN "))
+    admission = admit(tasks(None, "bob"), {}, limits_of(settings), LANES.get)
     assert [(a.assignee, a.assigned_by_default) for a in admission.admitted] == [("ann", True), ("bob", False)]
 
 
@@ -80,6 +82,58 @@ def test_a_default_assignee_whom_nobody_knows() -> None:
     admission = admit_for(None, default_assignee="zoe")
     assert ids(admission) == []
     assert "'zoe'" in reasons(admission)["t_0"]
+
+
+def test_an_assignee_with_a_cap_of_its_own() -> None:
+    own = {"ann": 2, "bob": 0}
+    admission = admit_for("ann", "ann", "ann", "bob", "cid", "cid", max_in_progress_per_profile=1, assignee_caps=own)
+    assert ids(admission) == ["t_0", "t_1", "t_4"]
+    assert reasons(admission)["t_2"] == "ann is at its capacity (2 running, assignee_caps 2)"
+    assert reasons(admission)["t_3"] == "bob is at its capacity (0 running, assignee_caps 0)"
+    assert reasons(admission)["t_5"] == "cid is at its capacity (1 running, max_in_progress_per_profile 1)"
+
+
+def test_a_pool_is_shared_by_those_that_it_names_and_nobody_else() -> None:
+    pools = {"gpu": Pool(2, {"ann", "bob"})}
+    admission = admit_for("ann", "bob", "bob", "cid", running={"ann": 1}, pools=pools)
+    assert ids(admission) == ["t_0", "t_3"]
+    assert set(reasons(admission).values()) == {"pool 'gpu' is taken (2 running, size 2)"}
+
+
+@pytest.mark.parametrize(
+    ("memory", "running", "started"),
+    [
+        (Memory.AMPLE, 5, 3),
+        (Memory.TIGHT, 0, 1),  # whatever comes, one works
+        (Memory.TIGHT, 1, 0),
+        (Memory.CRITICAL, 0, 0),
+        (Memory.UNKNOWN, 0, BLIND_CAP),  # not unlimited
+        (Memory.UNKNOWN, BLIND_CAP, 0),
+    ],
+)
+def test_memory_bounds_what_is_started(memory: Memory, running: int, started: int) -> None:
+    admission = admit_for("ann", "bob", "cid", running={"zoe": running}, memory=memory)
+    assert len(admission.admitted) == started
+    assert {skipped.code for skipped in admission.skipped} <= {"memory"}
+
+
+def test_the_guard_can_be_switched_off() -> None:
+    settings = Settings(plugin=PluginSettings(memory_guard=False))
+    assert limits_of(settings, Memory.CRITICAL).memory is Memory.AMPLE
+    assert limits_of(Settings(), Memory.CRITICAL).memory is Memory.CRITICAL
+
+
+def test_waiting_raises_a_priority_step_by_step() -> None:
+    old = Task(id="t_old", title="x", status="ready", created_at=0, priority=0)
+    new = Task(id="t_new", title="x", status="ready", created_at=7000, priority=2)
+    names = {now: [task.id for task in in_order([new, old], now, 3600)] for now in (7100, 7300)}
+    assert names == {7100: ["t_new", "t_old"], 7300: ["t_old", "t_new"]}
+    assert [task.id for task in in_order([old, new], 10**9, 0)] == ["t_new", "t_old"]
+
+
+def test_among_equals_the_older_one_comes_first_and_a_task_of_the_future_is_not_lowered() -> None:
+    line = [Task(id=f"t_{at}", title="x", status="ready", created_at=at) for at in (900, 100, 99_999)]
+    assert [task.id for task in in_order(line, 1000, 3600)] == ["t_100", "t_900", "t_99999"]
 
 
 def test_the_callers_counts_are_left_alone() -> None:
@@ -104,7 +158,7 @@ def test_never_above_a_cap_and_never_idle_below_it(
     per_profile: int | None,
     default: str,
 ) -> None:
-    limits = HostSettings(
+    limits = Limits(
         max_spawn=max_spawn, max_in_progress=max_in_progress, max_in_progress_per_profile=per_profile,
         default_assignee=default,
     )  # fmt: skip

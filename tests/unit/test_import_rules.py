@@ -23,8 +23,8 @@ MAX_LINES = 350
 # stands for the modules of a folder that are not named.
 LAYERS = (
     ("errors", "clock", "testpoints", "imports", "roles", "logbook", "boot"),
-    ("causes", "breaker", "outages", "handoff"),
-    ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
+    ("causes", "breaker", "outages", "handoff", "memory"),
+    ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment", "machine"),
     ("worker_logs", "store", "store.statements", "store.transaction", "store.connection", "store.journal"),
     ("store.outages", "store.failures", "store.failure_tables", "store.flags", "store.briefings"),
     ("store.schema", "store.leases", "store.promotion", "store.outcomes", "store.orphans", "store.moves"),
@@ -45,7 +45,8 @@ LAYERS = (
 )
 BOTTOM = ("errors", "clock")
 PURE = ("roles", "worker.activity", "dispatch.reaper", "dispatch.admission", "dispatch.ownership", "rules",
-        "supervisor.verdicts", "worker_environment", "causes", "breaker", "outages", "handoff", "diagnosis.answer",
+        "supervisor.verdicts", "worker_environment", "causes", "breaker", "outages", "handoff", "memory",
+        "diagnosis.answer",
         "diagnosis.facts", "diagnosis.finding", "diagnosis.wording", "diagnosis.endings", "diagnosis.dependencies",
         "diagnosis.failures", "diagnosis.gates", "diagnosis.ground", "diagnosis.readiness", "diagnosis.rulebook",
         "diagnosis.runs", "diagnosis.waiting", "diagnosis.why",
@@ -85,6 +86,7 @@ MAY_READ_TEXT = {
     "host.skills": "the list of bundled skills",
     "installation.files": "config.yaml, the start-up file, RECORD, the journal of setup",
     "locations": "pointer file and board.json",
+    "machine": "the kernel's accounts of memory",
     "service": "unit files of the service manager",
     "settings": "config.yaml",
     "maintenance.restoring": "board.json",

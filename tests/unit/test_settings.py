@@ -100,7 +100,7 @@ def test_our_section(home: Path) -> None:
     ("body", "words"),
     [
         ("lease_second: 30", ["'lease_second'", "'lease_seconds'"]),
-        ("poll: 1", ["'poll'", "'poll_seconds'"]),
+        ("poll_second: 1", ["'poll_second'", "'poll_seconds'"]),
         ("lane: {}", ["'lane'", "'lanes'"]),
         ("comman: x", ["'comman'; did you mean 'extend_kanban_command'"]),  # never a key of another place
         ("lanes: {a: {comand: [x]}}", ["comand", "'command'"]),
@@ -109,6 +109,11 @@ def test_our_section(home: Path) -> None:
         ("lanes: {a: {command: 'wc -l'}}", ["lanes.a.command"]),  # a shell string is not an argument vector
         ("lanes: {a: {command: []}}", ["lanes.a.command"]),
         ("lanes: [a]", ["lanes"]),
+        ("pools: {gpu: {size: 1, assignee: [a]}}", ["assignee", "'assignees'"]),
+        ("pools: {gpu: {size: 1, assignees: []}}", ["pools.gpu.assignees"]),
+        ("pools: {gpu: {size: -1, assignees: [a]}}", ["pools.gpu.size", "-1"]),
+        ("assignee_caps: {a: -1}", ["assignee_caps.a", "-1"]),
+        ("assignee_caps: 3", ["assignee_caps", "3"]),
     ],
 )
 def test_our_section_is_checked(home: Path, body: str, words: list[str]) -> None:
