@@ -24,6 +24,7 @@ from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, InvalidArgument, UnknownTask
 from hermes_kanban_plugin.models import TaskDraft
 from hermes_kanban_plugin.store import (
+    blocks,
     cleanups,
     completions,
     connection,
@@ -333,7 +334,7 @@ class Board:
 
     def block_run(self, lease: Lease, reason: str, kind: str | None) -> str:
         """Block the task as its worker; returns the status it landed in. Raises Superseded."""
-        return outcomes.block(self.writer, lease, reason, kind, self.clock.now())
+        return blocks.block(self.writer, lease, reason, kind, self.clock.now())
 
     # --- upkeep ----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.errors import ChangedMeanwhile, InvalidArgument, UnknownTask, WrongState
-from hermes_kanban_plugin.store import failures, journal, outcomes, statements
+from hermes_kanban_plugin.store import blocks, failures, journal, outcomes, statements
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
@@ -184,11 +184,11 @@ def block(
     """
     with immediate(connection):
         row = movable(connection, task_id, "block", ("running", "ready"), seen)
-        route = outcomes.block_route(connection, row, kind)
+        route = blocks.route(connection, row, kind)
         changes = {**outcomes.kept(row), "block_kind": kind, "block_recurrences": route.recurrences}
         move(connection, row, now, route.status, changes)
         run_id = _close_or_record(connection, row, now, "blocked", reason, None)
-        payload = {**outcomes.block_payload(route, reason, kind), "actor": actor}
+        payload = {**blocks.payload(route, reason, kind), "actor": actor}
         journal.append(connection, task_id, route.event, payload, now, run_id)
         return route.status
 

@@ -86,7 +86,7 @@ def complete(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now
     with immediate(connection):
         row = leases.current(connection, lease)
         changes = {"block_kind": None, "block_recurrences": 0, "failures": 0, "failure_error": None}
-        _finish(connection, lease, row, now, "done", changes, result=handoff.result)
+        finish(connection, lease, row, now, "done", changes, result=handoff.result)
         summary, metadata = _summary(handoff), handoff.metadata
         close_run(connection, lease.task_id, lease.run_id, now, "completed", summary=summary, metadata=metadata)
         connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.COMPLETED})
@@ -124,39 +124,6 @@ def record_completion(
     return promotion.promote_children(connection, task_id, now)
 
 
-def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str | None, now: int) -> str:
-    """End the run because the work cannot go on; returns the status the task landed in.
-
-    Raises:
-        Superseded: the run is not current any more; nothing was written.
-    """
-    with immediate(connection):
-        row = leases.current(connection, lease)
-        route = block_route(connection, row, kind)
-        changes = {**kept(row), "block_kind": kind, "block_recurrences": route.recurrences}
-        _finish(connection, lease, row, now, route.status, changes)
-        close_run(connection, lease.task_id, lease.run_id, now, "blocked", summary=reason)
-        connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.BLOCKED})
-        journal.append(connection, lease.task_id, route.event, block_payload(route, reason, kind), now, lease.run_id)
-        return route.status
-
-
-def block_route(connection: sqlite3.Connection, row: sqlite3.Row, kind: str | None) -> rules.BlockRoute:
-    """Decide where a block of this task leads, looking at its parents."""
-    parents = connection.execute(statements.OPEN_PARENTS, {"task_id": row["id"]}).fetchone()[0]
-    return rules.route_block(kind, row["block_kind"], row["block_recurrences"], open_parents=bool(parents))
-
-
-def block_payload(route: rules.BlockRoute, reason: str | None, kind: str | None) -> dict[str, Any]:
-    """Return the history payload of a block, with the host's fields for each kind of event."""
-    payload: dict[str, Any] = {"reason": reason, "kind": kind}
-    if route.event != "dependency_wait":
-        payload["recurrences"] = route.recurrences
-    if route.event == "block_loop_detected":
-        payload["limit"] = rules.BLOCK_RECURRENCE_LIMIT
-    return payload
-
-
 def fail(connection: sqlite3.Connection, lease: Lease, failure: Failure, now: int) -> str:
     """End the run as a counted failure; returns ``ready`` (or the column it came from) or ``blocked`` (breaker).
 
@@ -171,7 +138,7 @@ def fail(connection: sqlite3.Connection, lease: Lease, failure: Failure, now: in
         row = leases.current(connection, lease)
         booked = failures.book(connection, row, fault, failure.terms, now)
         status = "blocked" if booked.tripped else source_status(connection, lease.run_id)
-        _finish(connection, lease, row, now, status, {**kept(row), "failures": booked.failures, "failure_error": error})
+        finish(connection, lease, row, now, status, {**kept(row), "failures": booked.failures, "failure_error": error})
         # A launch that trips the breaker is booked as given up; a crash or time limit keeps its own word.
         outcome = "gave_up" if booked.tripped and cause is Cause.SPAWN_FAILED else cause.words.outcome
         left = {"unfinished": failure.remains.facts()} if failure.remains else None
@@ -210,7 +177,7 @@ def release(
     with immediate(connection):
         row = leases.current(connection, lease)
         status = source_status(connection, lease.run_id)
-        _finish(connection, lease, row, now, status, kept(row))
+        finish(connection, lease, row, now, status, kept(row))
         close_run(connection, lease.task_id, lease.run_id, now, words.outcome, error=error)
         persists = False
         if cause is Cause.RATE_LIMITED:
@@ -292,7 +259,7 @@ def close_run(
     connection.execute(statements.CLOSE_RUN, values).fetchone()
 
 
-def _finish(
+def finish(
     connection: sqlite3.Connection,
     lease: Lease,
     row: sqlite3.Row,
@@ -301,6 +268,11 @@ def _finish(
     changes: Mapping[str, Any],
     result: str | None = None,
 ) -> None:
+    """Free a task from its current run and put it into a column, in the caller's transaction.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
     values = {
         **lease._asdict(),
         **changes,

@@ -1,0 +1,51 @@
+"""Blocks: a run ends because its work cannot go on, and where its task waits then.
+
+Rule source: contract section 3 (block kinds).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin import rules
+from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.store import journal, leases, outcomes, statements
+from hermes_kanban_plugin.store.transaction import immediate
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from hermes_kanban_plugin.store.leases import Lease
+
+
+def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str | None, now: int) -> str:
+    """End the run because the work cannot go on; returns the status the task landed in.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        way = route(connection, row, kind)
+        changes = {**outcomes.kept(row), "block_kind": kind, "block_recurrences": way.recurrences}
+        outcomes.finish(connection, lease, row, now, way.status, changes)
+        outcomes.close_run(connection, lease.task_id, lease.run_id, now, "blocked", summary=reason)
+        connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.BLOCKED})
+        journal.append(connection, lease.task_id, way.event, payload(way, reason, kind), now, lease.run_id)
+        return way.status
+
+
+def route(connection: sqlite3.Connection, row: sqlite3.Row, kind: str | None) -> rules.BlockRoute:
+    """Decide where a block of this task leads, looking at its parents."""
+    parents = connection.execute(statements.OPEN_PARENTS, {"task_id": row["id"]}).fetchone()[0]
+    return rules.route_block(kind, row["block_kind"], row["block_recurrences"], open_parents=bool(parents))
+
+
+def payload(way: rules.BlockRoute, reason: str | None, kind: str | None) -> dict[str, Any]:
+    """Return the history payload of a block, with the host's fields for each kind of event."""
+    said: dict[str, Any] = {"reason": reason, "kind": kind}
+    if way.event != "dependency_wait":
+        said["recurrences"] = way.recurrences
+    if way.event == "block_loop_detected":
+        said["limit"] = rules.BLOCK_RECURRENCE_LIMIT
+    return said
