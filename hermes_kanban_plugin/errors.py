@@ -92,8 +92,7 @@ class NoLateCompletion(CallerMistake):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"task {task_id} has no late completion that waits for a decision; look at it with: "
-            f"hermes-kanban show {task_id}"
+            f"task {task_id} has no completion that waits for a decision; look at it with: hermes-kanban show {task_id}"
         )
 
 
@@ -128,6 +127,16 @@ class MalformedEnvironment(CallerMistake):
         super().__init__(
             f"this worker cannot prove which run it is: {name} {what}. Nothing was changed; start workers through "
             "the dispatcher (hermes-kanban dispatcher), which sets it"
+        )
+
+
+class CheckFailed(CallerMistake):
+    """A check that the card declares did not pass; noted in the history, and the task is still in flight."""
+
+    def __init__(self, shortfalls: list[str]) -> None:
+        super().__init__(
+            f"the task is not done yet: {'; '.join(shortfalls)}. Your task is still in flight. Put it right and call "
+            "kanban_complete again, or call kanban_block if you cannot; the next completion that fails goes to a person"
         )
 
 

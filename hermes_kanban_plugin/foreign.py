@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import settings
+from hermes_kanban_plugin import configuration
 from hermes_kanban_plugin.dispatch import examination
 from hermes_kanban_plugin.errors import ChangedMeanwhile, WrongState
 from hermes_kanban_plugin.identity import Verdict
@@ -36,7 +36,7 @@ def stop_foreign_worker(board: Board, task: Task, verb: str) -> None:
         return
     if (run.run_id, run.lock) != (task.current_run_id, task.claim_lock):
         raise ChangedMeanwhile(task.id)
-    plugin = settings.load(board.location.root).plugin
+    plugin = configuration.load(board.location.root).plugin
     grace = plugin.terminate_grace_seconds
     if not Manager(plugin.block_plugins).ask("kanban_terminate_worker", run=run, grace_seconds=grace):
         raise WrongState(

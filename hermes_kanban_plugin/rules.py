@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BLOCK_KINDS = ("dependency", "needs_input", "capability", "transient")
 GOAL_MODE_BLOCK_KINDS = ("dependency", "needs_input")
@@ -16,6 +19,12 @@ BLOCK_RECURRENCE_LIMIT = 2
 EXIT_TRY_LATER = 75
 
 _TASK_REFERENCE = re.compile(r"\bt_[a-f0-9]{8,}\b")
+
+
+# What a gate says in the metadata of its completion, under ``verdict``, when what it looked at is not good enough.
+NEGATIVE_VERDICTS = frozenset(
+    {"fail", "failed", "failure", "reject", "rejected", "refused", "no", "no_go", "negative", "changes_requested"}
+)
 
 
 class Status(StrEnum):
@@ -59,6 +68,15 @@ def route_block(kind: str | None, last_kind: str | None, recurrences: int, *, op
     if count >= BLOCK_RECURRENCE_LIMIT:
         return BlockRoute("triage", count, "block_loop_detected")
     return BlockRoute("blocked", count, "blocked")
+
+
+def negative_verdict(metadata: Mapping[str, Any] | None) -> str | None:
+    """Return the verdict of a completion if it is a negative one, as it was written (failure mode J4)."""
+    verdict = (metadata or {}).get("verdict")
+    if verdict is False:
+        return "false"
+    word = re.sub(r"[\s-]+", "_", verdict.strip().lower()) if isinstance(verdict, str) else ""
+    return str(verdict).strip() if word in NEGATIVE_VERDICTS else None
 
 
 def first_line(text: str | None, length: int) -> str | None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import locations, locks
 from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.configuration import LiveSettings
 from hermes_kanban_plugin.dispatch.stops import Stops
 from hermes_kanban_plugin.manager import Manager
-from hermes_kanban_plugin.settings import LiveSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.dispatch.watch import Watch
     from hermes_kanban_plugin.locations import BoardLocation
+    from hermes_kanban_plugin.settings import Settings
     from hermes_kanban_plugin.supervisor.launcher import Launched
 
 

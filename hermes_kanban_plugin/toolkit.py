@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hermes_kanban_plugin import host, locations, settings
+from hermes_kanban_plugin import configuration, host, locations
 from hermes_kanban_plugin.board import Board, open_board
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
 from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, NotTheOwner
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.manager import Manager
     from hermes_kanban_plugin.models import Task
+    from hermes_kanban_plugin.settings import PluginSettings
     from hermes_kanban_plugin.store.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,9 @@ class Call(NamedTuple):
     caller: Caller
     lease: Lease | None
 
-    def lease_seconds(self) -> int:
-        """Return how long an extended lease lasts, seconds.
-
-        A settings file that cannot be read now must not cost a worker its heartbeat: the default counts then.
-        """
-        return settings.load_or_default(self.board.location.root).plugin.lease_seconds
+    def settings(self) -> PluginSettings:
+        """Return our settings; one that cannot be read now must not cost a worker its tools: defaults count then."""
+        return configuration.load_or_default(self.board.location.root).plugin
 
 
 class Tool(NamedTuple):
@@ -149,7 +147,7 @@ def process_manager() -> Manager:
 
     if not third_parties():
         return Manager(discover=False)
-    found = settings.load_or_default(locations.kanban_root())
+    found = configuration.load_or_default(locations.kanban_root())
     manager = Manager(found.plugin.block_plugins)
     manager.configure(found)
     return manager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import settings
+from hermes_kanban_plugin import configuration
 from hermes_kanban_plugin.dispatch import holder, ownership
 from hermes_kanban_plugin.hookspecs import hookimpl
 
@@ -20,5 +20,5 @@ def kanban_check_ownership(caller: Caller, task_id: str, board: Board) -> Vote:
     if not vote.allowed or not caller.is_worker:
         return vote
     return holder.vote_on_process(
-        board.reader, caller, lambda: settings.load_or_default(board.location.root).plugin.ownership
+        board.reader, caller, lambda: configuration.load_or_default(board.location.root).plugin.ownership
     )

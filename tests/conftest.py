@@ -54,7 +54,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith(("HERMES_", "_HERMES_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist names a width, and output is cut where one is named
-    monkeypatch.setenv("HERMES_KANBAN_PLUGIN_MEMORY_GUARD", "off")  # what else runs on the machine decides no test
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HERMES_HOME", str(folder))

@@ -6,18 +6,21 @@ import json
 import logging
 import os
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hermes_kanban_plugin import artifacts, host, redaction, testpoints
+from hermes_kanban_plugin import acceptance, artifacts, host, redaction, testpoints
 from hermes_kanban_plugin.errors import CompletionKept, InvalidArgument, KanbanError, PhantomCards, Superseded
 from hermes_kanban_plugin.models import MAX_TEXT
 from hermes_kanban_plugin.rules import first_line
-from hermes_kanban_plugin.store import journal, leases, queries
+from hermes_kanban_plugin.store import completions, journal, leases, queries
 from hermes_kanban_plugin.store.outcomes import Handoff
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.toolkit import Call, Text, TextList, Tool, ToolArguments, clean
+
+if TYPE_CHECKING:
+    from hermes_kanban_plugin.store.leases import Lease
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
 
     Raises:
         InvalidArgument: neither summary nor result, or the goal's judge objects.
+        CheckFailed: a check that the card declares did not pass, for the first time in this run; noted in the history.
         PhantomCards: a created card does not exist or is somebody else's; noted in the history.
         ArtifactNotPreserved: a declared file could not be kept; the task stays as it is.
         CompletionKept: the worker's run was closed just before; a person decides about the hand-off.
@@ -59,9 +63,10 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     summary, result = clean(arguments.summary), clean(arguments.result)
     if not (summary or result):
         raise InvalidArgument("give at least one of summary (preferred) and result")
-    _ask_judge(call, summary or result or "")
+    metadata = _metadata(call, arguments) | acceptance.ask_judge(call, summary or result or "")
     verified = _verify_cards(call, arguments, summary or result)
-    metadata = _metadata(call, arguments)
+    shortfalls = acceptance.try_checks(call, summary or result)
+    reason = acceptance.reason_to_withhold(call, shortfalls, metadata, summary or result)
     promised = _promised_files(call, arguments, metadata, f"{summary or ''}\n{result or ''}")
     kept = artifacts.preserve(promised, task, call.board.location)
     if kept.paths:
@@ -69,6 +74,8 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     handoff = Handoff(summary, result, metadata or None, verified, kept.copies)
     testpoints.reach("tool.before_complete")
     try:
+        if call.lease is not None and reason is not None:
+            return _withhold(call, call.lease, handoff, reason)
         run_id = _finish(call, handoff)
     except Superseded as refusal:
         if call.lease is not None and call.board.keep_completion(call.lease, handoff):
@@ -107,15 +114,14 @@ def _finish(call: Call, handoff: Handoff) -> int | None:
     return runs[-1].id if runs else None
 
 
-def _ask_judge(call: Call, answer: str) -> None:
-    if not call.task.goal_mode:
-        return
-    objection = host.judge_goal(f"{call.task.title}\n\n{call.task.body or ''}".strip(), answer)
-    if objection is not None:
-        raise InvalidArgument(
-            f"the goal's judge does not agree yet: {objection}. Give evidence for the task's criteria in the summary, "
-            f"or create follow-up tasks with parents=[{call.task.id}] and go on"
-        )
+def _withhold(call: Call, lease: Lease, handoff: Handoff, reason: str) -> dict[str, Any]:
+    """End the run and leave the hand-off to a person; the worker is told that it is done."""
+    completions.withhold(call.board.writer, lease, handoff, reason, call.board.clock.now())
+    host.fire_lifecycle_hook(
+        "kanban_task_blocked", task_id=lease.task_id, board=call.board.slug, assignee=call.task.assignee,
+        run_id=lease.run_id, reason=reason,
+    )  # fmt: skip
+    return {"task_id": lease.task_id, "run_id": lease.run_id, "status": "blocked", "withheld": reason}
 
 
 def _verify_cards(call: Call, arguments: Arguments, summary: str | None) -> list[str]:
@@ -161,7 +167,9 @@ TOOL = Tool(
     description=(
         "Mark your task done and hand the work over. Prefer summary: one to three sentences on what you did. Put facts "
         "for machines into metadata. List tasks that you created in created_cards and files that you deliver in "
-        "artifacts. At least one of summary and result is needed. If it answers that your run was superseded, stop."
+        "artifacts. At least one of summary and result is needed. If you had to judge something that is not good "
+        "enough, put verdict 'fail' into metadata: then the tasks behind yours are held. If it answers that your run "
+        "was superseded, stop."
     ),
     arguments=Arguments,
     handler=complete,

@@ -38,7 +38,7 @@ def _seconds(call: Call) -> int:
     run = call.board.held_run(call.task.id) if call.lease is None else None
     if run is not None and run.lane == TERMINAL and run.launch_deadline and run.claimed_at:
         return run.launch_deadline - run.claimed_at
-    return call.lease_seconds()
+    return call.settings().lease_seconds
 
 
 def _current_lease(call: Call) -> Lease:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hermes_kanban_plugin import locations, settings
+from hermes_kanban_plugin import configuration, locations
 from hermes_kanban_plugin.board import Board, open_board
 from hermes_kanban_plugin.cli import acting, output
 from hermes_kanban_plugin.cli.progress import showing
@@ -118,7 +118,7 @@ def restore(args: argparse.Namespace) -> None:
             f"these snapshots would all be restored to {databases[0]}, which HERMES_KANBAN_DB names; unset it, or "
             "restore one file"
         )
-    plugin = settings.load(locations.kanban_root()).plugin
+    plugin = configuration.load(locations.kanban_root()).plugin
     manager, done = Manager(plugin.block_plugins), []
     for path, location in plans:
         with showing(quiet=args.json) as progress:

@@ -82,11 +82,11 @@ def _probe(args: argparse.Namespace, now: int) -> int:
 
 
 def _bounds() -> _Bounds:
-    from hermes_kanban_plugin import settings
+    from hermes_kanban_plugin import configuration
 
     root = locations.kanban_root()
     try:
-        loaded = settings.load(root)
+        loaded = configuration.load(root)
     except InvalidSettings as mistake:
         return _Bounds({}, None, [" ".join(str(mistake).split())])
     given = loaded.host.model_fields_set
@@ -96,7 +96,7 @@ def _bounds() -> _Bounds:
     }
     ours = {name: value for name, value in loaded.plugin.model_dump(mode="json").items() if name in _OWN_CAPS and value}
     for name, value in ours.items():
-        variable = f"{settings.ENV_PREFIX}{name.upper()}"
+        variable = f"{configuration.ENV_PREFIX}{name.upper()}"
         caps[name] = {"value": value, "source": variable if variable in os.environ else source}
     memory = machine.memory() if loaded.plugin.memory_guard else None
     return _Bounds(caps, memory, [f"section kanban, the default counts for {words}" for words in loaded.ignored])

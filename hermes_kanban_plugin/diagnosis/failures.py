@@ -56,7 +56,7 @@ def _quota(case: Case, facts: BoardFacts) -> Finding | None:
 def _late(case: Case, facts: BoardFacts) -> Finding | None:
     if case.late_run is None or case.task.status in ("done", "archived"):
         return None
-    sentence = f"{case.task.id} was reported as done by run {case.late_run} just after that run was given up"
+    sentence = f"{case.task.id} was reported as done by run {case.late_run}, and nobody has accepted that yet"
     return Finding(kind="late_completion", level=Level.WARNING, sentence=sentence, task_id=case.task.id,
                    run_id=case.late_run, evidence={"status": case.task.status},
                    fix=own("accept", case.task.id))  # fmt: skip

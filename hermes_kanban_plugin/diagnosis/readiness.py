@@ -104,7 +104,7 @@ def _stray_claim(case: Case, facts: BoardFacts) -> Answer | None:
 def _late_completion(case: Case, facts: BoardFacts) -> Answer | None:
     if case.late_run is None:
         return None
-    reason = f"run {case.late_run} said that it is done just after it was given up"
+    reason = f"run {case.late_run} says that it is done, and nobody has accepted that yet"
     event = by_person("accept that, or reject it and let it run again", own("accept", case.task.id))
     return answer(case, "late_completion", reason, event, Level.WARNING, run=case.late_run)
 

@@ -97,7 +97,9 @@ def _blocked(case: Case, facts: BoardFacts) -> Answer:
     since = span(facts.now - case.since)
     if case.late_run is not None:
         event = by_person("accept what it reported, or reject it", own("accept", task.id))
-        reason = f"run {case.late_run} said that it is done just after it was given up"
+        withheld = _reason_of(case) if case.turn and case.turn.payload.get("withheld") else ""
+        how = withheld or "it said so just after it was given up"
+        reason = f"run {case.late_run} says that it is done, and nobody has accepted that yet: {how}"
         return answer(case, "late_completion", reason, event, Level.WARNING, run=case.late_run)
     event = by_person("settle what it waits for, then unblock it", own("unblock", task.id))
     if _gave_up(case):

@@ -13,7 +13,7 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hermes_kanban_plugin import redaction
 from hermes_kanban_plugin.locations import kanban_root
@@ -128,24 +128,32 @@ def fire_lifecycle_hook(event: str, **fields: Any) -> None:
         log.warning("hook %s of the host failed: %s", event, problem)
 
 
-def judge_goal(goal: str, answer: str) -> str | None:
-    """Ask the host's judge whether a goal is reached; returns its objection, or None when it agrees or is absent.
+class Judgement(NamedTuple):
+    """What the host's judge says of a goal: its objection (None: none), and why it was not asked (None: it was)."""
+
+    objection: str | None = None
+    unasked: str | None = None
+
+
+def judge_goal(goal: str, answer: str) -> Judgement:
+    """Ask the host's judge whether a goal is reached; one that cannot be asked objects to nothing.
 
     Rule source: contract section 6 (judge rejection for goal-mode tasks, only when a judge is reachable).
     """
     tools = sys.modules.get("tools.kanban_tools")
     if tools is None:
-        return None
+        return Judgement(unasked="there is no judge in this process")
     try:
         if not tools._goal_judge_available():
-            return None
+            return Judgement(unasked="Hermes has no judge configured")
         verdict, reason, *more = tools.judge_goal(goal=goal, last_response=answer)
     except Exception as problem:  # noqa: BLE001 - a judge that cannot be asked must not hold finished work back
         log.warning("the goal judge could not be asked, completion is allowed: %s", problem)
-        return None
+        return Judgement(unasked=f"the judge could not be asked ({problem})")
     # Without an answer the host's judge says "continue" and sets its last flag, or "skipped": that is no objection.
-    unreached = verdict == "skipped" or (len(more) > 2 and bool(more[2]))
-    return None if verdict == "done" or unreached else str(reason)
+    if verdict == "skipped" or (len(more) > 2 and bool(more[2])):
+        return Judgement(unasked=f"the judge gave no answer ({reason})")
+    return Judgement() if verdict == "done" else Judgement(objection=str(reason))
 
 
 def kanban_tool_gate() -> bool:

@@ -98,6 +98,6 @@ def _check() -> None:
 
 
 def _ownership() -> str:
-    from hermes_kanban_plugin import locations, settings
+    from hermes_kanban_plugin import configuration, locations
 
-    return settings.load_or_default(locations.kanban_root()).plugin.ownership
+    return configuration.load_or_default(locations.kanban_root()).plugin.ownership

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin import host
+from hermes_kanban_plugin.configuration import read_yaml
 from hermes_kanban_plugin.errors import InvalidSettings
-from hermes_kanban_plugin.settings import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,13 +16,13 @@ import psutil
 
 from hermes_kanban_plugin import __version__, locations
 from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.configuration import PLUGIN_ID, load
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
 from hermes_kanban_plugin.diagnosis.ground import NETWORK_FILE_SYSTEMS, has_log_defect
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.errors import InvalidSettings, KanbanError, SetupRefused
 from hermes_kanban_plugin.host import file_check
 from hermes_kanban_plugin.installation import enabling, files, homes, start_file, tab
-from hermes_kanban_plugin.settings import PLUGIN_ID, load
 from hermes_kanban_plugin.store import connection
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import SetupRefused
 from hermes_kanban_plugin.installation.yaml_text import YamlText, is_null
-from hermes_kanban_plugin.settings import PLUGIN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

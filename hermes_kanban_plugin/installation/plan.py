@@ -6,10 +6,10 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import SetupRefused
 from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file, tab
 from hermes_kanban_plugin.installation.journal import Journal
-from hermes_kanban_plugin.settings import PLUGIN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

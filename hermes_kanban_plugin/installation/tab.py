@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin.settings import PLUGIN_ID
+from hermes_kanban_plugin.configuration import PLUGIN_ID
 
 if TYPE_CHECKING:
     from hermes_kanban_plugin.installation.homes import Home

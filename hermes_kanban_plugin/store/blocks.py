@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.store.leases import Lease
 
 
+# What a finished task waits for that is not accepted: a decision.
+HELD_KIND = "needs_input"
+
+
 def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str | None, now: int) -> str:
     """End the run because the work cannot go on; returns the status the task landed in.
 
@@ -33,6 +37,24 @@ def block(connection: sqlite3.Connection, lease: Lease, reason: str, kind: str |
         connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.BLOCKED})
         journal.append(connection, lease.task_id, way.event, payload(way, reason, kind), now, lease.run_id)
         return way.status
+
+
+def hold(connection: sqlite3.Connection, lease: Lease, reason: str, metadata: dict[str, Any] | None, now: int) -> None:
+    """End a run whose work is finished and may not count yet: its task waits for a person, like any other gate.
+
+    That is no block of the worker's, so it brings the loop breaker no nearer (failure mode J9).
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        row = leases.current(connection, lease)
+        changes = {**outcomes.kept(row), "block_kind": HELD_KIND}
+        outcomes.finish(connection, lease, row, now, "blocked", changes)
+        outcomes.close_run(connection, lease.task_id, lease.run_id, now, "blocked", summary=reason, metadata=metadata)
+        connection.execute(statements.NOTE_OWN_END, {**lease._asdict(), "now": now, "cause": Cause.BLOCKED})
+        said = {"reason": reason, "kind": HELD_KIND, "recurrences": row["block_recurrences"], "withheld": True}
+        journal.append(connection, lease.task_id, "blocked", said, now, lease.run_id)
 
 
 def route(connection: sqlite3.Connection, row: sqlite3.Row, kind: str | None) -> rules.BlockRoute:

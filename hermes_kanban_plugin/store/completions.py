@@ -1,8 +1,9 @@
-"""Late completions: what a worker handed over after its run was closed by somebody else, until a person decides.
+"""Completions that wait for a person: late ones, and those that were not verified or say no.
 
-The write of such a worker is refused like every other one of a run that is not current. But if nobody has begun anew,
-its hand-off is kept beside the board, and nothing is started on the task before it was accepted or rejected. Standard
-library only. Rule source: failure mode D2.
+The write of a worker whose run was closed by somebody else is refused like every other one of a run that is not
+current. But if nobody has begun anew, its hand-off is kept beside the board. So is one whose declared checks fail, or
+whose verdict is negative: its run ends, and its task is blocked. Nothing is started on the task before the hand-off was
+accepted or rejected. Standard library only. Rule source: failure modes D2, D4, J4.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin.errors import ChangedMeanwhile, NoLateCompletion, UnknownTask
 from hermes_kanban_plugin.rules import first_line
-from hermes_kanban_plugin.store import failures, journal, outcomes, statements
+from hermes_kanban_plugin.store import blocks, failures, journal, moves, outcomes, statements
 from hermes_kanban_plugin.store.outcomes import Handoff, StoredArtifact
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -38,6 +39,17 @@ ON CONFLICT (task_id, run_id) DO UPDATE SET
     artifacts = excluded.artifacts, cards = excluded.cards
 WHERE kp_completions.decided_at IS NULL
 RETURNING run_id"""
+
+# The run has just been closed by its own worker, in the same transaction.
+WITHHOLD_COMPLETION = """
+INSERT INTO kp_completions (task_id, run_id, at, summary, result, metadata, artifacts, cards)
+VALUES (:task_id, :run_id, :now, :summary, :result, :metadata, :artifacts, :cards)"""
+
+# A worker that ended its own run as blocked and left a completion has handed over what was withheld.
+WITHHELD = """
+SELECT 1 FROM kp_runs JOIN task_runs ON task_runs.id = kp_runs.run_id
+WHERE kp_runs.run_id = :run_id AND kp_runs.task_id = :task_id AND kp_runs.final_word_at IS NOT NULL
+    AND task_runs.outcome = 'blocked'"""
 
 # A run that was started since makes what was handed over before it a thing of the past.
 PENDING_COMPLETION = f"""
@@ -71,7 +83,34 @@ def keep(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now: in
 
     A second one by the same run replaces the first, until somebody decides.
     """
-    values = {
+    with immediate(connection):
+        if connection.execute(KEEP_COMPLETION, _values(lease, handoff, now)).fetchone() is None:
+            return False
+        payload = {"run_id": lease.run_id, "summary": first_line(handoff.summary or handoff.result, 400)}
+        journal.append(connection, lease.task_id, "late_completion", payload, now, lease.run_id)
+        return True
+
+
+def withhold(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, reason: str, now: int) -> None:
+    """End the run of a worker that is done, and keep its hand-off until a person accepts it.
+
+    Args:
+        connection: a writer.
+        lease: the current lease.
+        handoff: what the worker hands over.
+        reason: why it is not accepted at once, for a person.
+        now: epoch seconds.
+
+    Raises:
+        Superseded: the run is not current any more; nothing was written.
+    """
+    with immediate(connection):
+        blocks.hold(connection, lease, reason, handoff.metadata, now)
+        connection.execute(WITHHOLD_COMPLETION, _values(lease, handoff, now))
+
+
+def _values(lease: Lease, handoff: Handoff, now: int) -> dict[str, Any]:
+    return {
         **lease._asdict(),
         "now": now,
         "summary": handoff.summary,
@@ -80,12 +119,6 @@ def keep(connection: sqlite3.Connection, lease: Lease, handoff: Handoff, now: in
         "artifacts": json.dumps([artifact._asdict() for artifact in handoff.artifacts]),
         "cards": json.dumps(list(handoff.verified_cards)),
     }
-    with immediate(connection):
-        if connection.execute(KEEP_COMPLETION, values).fetchone() is None:
-            return False
-        payload = {"run_id": lease.run_id, "summary": first_line(handoff.summary or handoff.result, 400)}
-        journal.append(connection, lease.task_id, "late_completion", payload, now, lease.run_id)
-        return True
 
 
 def pending(connection: sqlite3.Connection, task_id: str) -> LateCompletion | None:
@@ -123,17 +156,22 @@ def accept(connection: sqlite3.Connection, task_id: str, actor: str, now: int) -
 
 
 def reject(connection: sqlite3.Connection, task_id: str, actor: str, now: int) -> LateCompletion:
-    """Refuse a late completion; the task goes on from where it is. Returns what was refused.
+    """Refuse a completion; the task goes on from where it is, and one that was withheld runs again.
+
+    Returns what was refused.
 
     Raises:
         UnknownTask: the task is not on the board.
         NoLateCompletion: nothing waits for a decision.
     """
     with immediate(connection):
-        _, late = _undecided(connection, task_id)
+        row, late = _undecided(connection, task_id)
         _decide(connection, late, "rejected", actor, now)
         payload = {"run_id": late.run_id, "actor": actor}
         journal.append(connection, task_id, "late_completion_rejected", payload, now, late.run_id)
+        withheld = connection.execute(WITHHELD, {"task_id": task_id, "run_id": late.run_id}).fetchone()
+        if withheld and row["status"] == "blocked":
+            moves.unblock(connection, task_id, actor, now)
         return late
 
 

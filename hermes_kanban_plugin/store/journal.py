@@ -47,3 +47,10 @@ def append_many(
             for task_id, kind, payload, run_id in events
         ],
     )
+
+
+def happened(connection: sqlite3.Connection, task_id: str, kind: str, run_id: int) -> bool:
+    """Say whether an event of a kind stands in the history of a run."""
+    query = "SELECT 1 FROM task_events WHERE task_id = :task_id AND run_id = :run_id AND kind = :kind LIMIT 1"
+    values = {"task_id": task_id, "run_id": run_id, "kind": kind}
+    return connection.execute(query, values).fetchone() is not None

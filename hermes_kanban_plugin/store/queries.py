@@ -100,6 +100,14 @@ def children_of(connection: sqlite3.Connection, task_id: str) -> list[str]:
     return [str(row["child_id"]) for row in rows]
 
 
+def unfinished_children(connection: sqlite3.Connection, task_id: str) -> list[str]:
+    """Return the ids of the unfinished tasks that wait for a task."""
+    query = """
+        SELECT tasks.id FROM task_links JOIN tasks ON tasks.id = task_links.child_id
+        WHERE task_links.parent_id = :task_id AND tasks.status NOT IN ('done', 'archived') ORDER BY tasks.id"""
+    return [str(row["id"]) for row in connection.execute(query, {"task_id": task_id})]
+
+
 def verify_cards(connection: sqlite3.Connection, task: Task, claimed: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the ids that a worker says it created into those it did create and phantoms (contract section 3).
 

@@ -89,9 +89,9 @@ class Endings:
 
 def _terms() -> Terms:
     try:
-        from hermes_kanban_plugin import locations, settings  # late: once in a worker's life at most
+        from hermes_kanban_plugin import configuration, locations  # late: once in a worker's life at most
 
-        return settings.load_or_default(locations.kanban_root()).failure_terms
+        return configuration.load_or_default(locations.kanban_root()).failure_terms
     except Exception as problem:  # noqa: BLE001 - isolation edge: the failure is booked whatever the settings say
         log.warning("the default terms count, the settings cannot be read: %s", problem)
         return Terms()

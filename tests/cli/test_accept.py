@@ -53,7 +53,7 @@ def test_rejecting_leaves_the_task_and_removes_the_files(command, late) -> None:
     assert command("accept", task_id, "--reject").out.startswith(f"rejected {task_id} run {run_id}, blocked\n")
     assert status_of(task_id) == "blocked"
     assert not report.exists()
-    command("accept", task_id).refused(2, "no late completion", f"hermes-kanban show {task_id}")
+    command("accept", task_id).refused(2, "no completion", f"hermes-kanban show {task_id}")
 
 
 @pytest.mark.parametrize("flags", [(), ("--reject",)])

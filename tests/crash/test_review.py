@@ -12,12 +12,12 @@ import sys
 
 import pytest
 
+from hermes_kanban_plugin.configuration import LiveSettings
 from hermes_kanban_plugin.dispatch.reaper import Action, Deed
 from hermes_kanban_plugin.dispatch.tick import tick
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.runtime import Runtime
-from hermes_kanban_plugin.settings import LiveSettings
 from hermes_kanban_plugin.testing import claim_one, make_board
 from tests.conftest import lives, wait_for
 

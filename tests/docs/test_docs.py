@@ -13,7 +13,7 @@ from hermes_kanban_plugin import errors, hookspecs
 from hermes_kanban_plugin.cli import parser
 from hermes_kanban_plugin.dispatch.context import Phase
 from hermes_kanban_plugin.models import Status
-from hermes_kanban_plugin.settings import HostSettings, LaneSettings, PluginSettings, PoolSettings
+from hermes_kanban_plugin.settings import CheckSettings, HostSettings, LaneSettings, PluginSettings, PoolSettings
 from hermes_kanban_plugin.store import schema
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def real_defaults(model: type[BaseModel]) -> dict[str, str]:
 def test_every_setting_has_a_row_with_its_default(docs: Any) -> None:
     sections = docs.page("docs/reference/settings.md").sections()
     ours = real_defaults(PluginSettings) | real_defaults(LaneSettings) | real_defaults(PoolSettings)
+    ours |= real_defaults(CheckSettings)
     assert documented_defaults(docs, sections["Our keys"]) == ours
     assert documented_defaults(docs, sections["Keys of Hermes that we honour"]) == real_defaults(HostSettings)
 

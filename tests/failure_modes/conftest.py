@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from hermes_kanban_plugin import identity
+from hermes_kanban_plugin import identity, toolkit
 from hermes_kanban_plugin.board import Board, create_board
 from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.diagnosis import surroundings, why
+from hermes_kanban_plugin.diagnosis.answer import Answer
+from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
+from hermes_kanban_plugin.dispatch.ownership import Caller
+from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.dispatch.tick import tick
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.identity import Verdict
@@ -191,3 +198,25 @@ def stage(home: Path) -> Iterator[Stage]:
     yield made
     made.restart()
     assert violations(home / "kanban.db") == []
+
+
+def perform(stage: Stage, name: str, lease: Lease, **arguments: Any) -> dict[str, Any]:
+    """Call an agent tool as the worker of a lease, in the time of the stage."""
+    manager = Manager(discover=False)
+    me = Caller(lease.task_id, str(lease.run_id), lease.lock, "puppet", os.getpid(), str(os.getpid()))
+    with mock.patch("hermes_kanban_plugin.board.Clock", return_value=stage.clock):
+        return toolkit.perform(toolkit.tools_of(manager)[name], manager, {"task_id": lease.task_id, **arguments}, me)
+
+
+def served(stage: Stage, only: str | None = None) -> BoardFacts:
+    """The facts of a board, or around one task, whose dispatcher is this very test."""
+    facts = surroundings.look(stage.runtime, stage.board, only)
+    return replace(facts, dispatching=Dispatching(state=State.SERVING))
+
+
+def reason(stage: Stage, task_id: str) -> Answer:
+    """Why a task does not run, as ``hermes-kanban why`` says it."""
+    facts = served(stage, task_id)
+    case = facts.case(task_id)
+    assert case is not None
+    return why.explain(case, facts)

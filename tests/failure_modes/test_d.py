@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
-from hermes_kanban_plugin import toolkit
-from hermes_kanban_plugin.dispatch.ownership import Caller
 from hermes_kanban_plugin.errors import CompletionKept, InvalidArgument, Superseded
-from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.store import completions, queries
 from tests.conftest import wait_for
+from tests.failure_modes.conftest import perform
 
 
 @pytest.fixture
@@ -35,14 +31,6 @@ def agent(workshop, monkeypatch, tmp_path):
 def comments(workshop, task_id: str) -> list[str]:
     found = queries.list_comments(workshop.board.reader, task_id)
     return [comment["body"] for comment in found if comment["author"] == "hermes-kanban"]
-
-
-def perform(stage, name: str, lease, **arguments):
-    """Call an agent tool as the worker of a lease, in the time of the stage."""
-    manager = Manager(discover=False)
-    me = Caller(lease.task_id, str(lease.run_id), lease.lock, "puppet", os.getpid(), str(os.getpid()))
-    with mock.patch("hermes_kanban_plugin.board.Clock", return_value=stage.clock):
-        return toolkit.perform(toolkit.tools_of(manager)[name], manager, {"task_id": lease.task_id, **arguments}, me)
 
 
 # --- D1: a clean exit without a final call -------------------------------------------------------------------------
@@ -220,6 +208,46 @@ def test_D2_a_worker_that_is_being_stopped_still_gets_its_word_in(workshop, agen
     assert "hermes-kanban accept" in run.last_output
     late = completions.pending(workshop.board.writer, task_id)
     assert (late.run_id, late.handoff.summary) == (run_id, "finished just now")
+
+
+# --- D4, D8: done, and verified -------------------------------------------------------------------------------------
+
+
+def test_D4_a_card_with_a_declared_check_is_not_done_without_it(workshop, agent) -> None:
+    """The worker insists although its file is missing; a person sees that it is not verified, and decides."""
+    agent(
+        "from hermes_kanban_plugin import toolkit\n"
+        "from hermes_kanban_plugin.manager import Manager\n"
+        "manager = Manager(discover=False)\n"
+        "tool = toolkit.tools_of(manager)['kanban_complete']\n"
+        "for _ in range(2):\n"
+        "    print(toolkit.call(tool, manager, {'summary': 'the report is written'}), flush=True)\n",
+        shell=sys.executable,
+    )
+    task_id = workshop.board.create_task(title="x", assignee="writer", body="Check: file report.md")
+    assert workshop.settle(task_id, "blocked", "done") == "blocked"
+    (run,) = workshop.board.runs(task_id)
+    workshop.ended(run.id)
+    refusal, last = workshop.board.runs(task_id)[0].last_output.splitlines()
+    assert "there is no such file" in refusal
+    assert '"status": "blocked"' in last
+    assert run.summary.startswith("done, but not verified: check 'file report.md'")
+    for _ in range(5):
+        assert workshop.tick().started == []
+    late = completions.pending(workshop.board.writer, task_id)
+    assert late.handoff.summary == "the report is written"
+    workshop.board.accept(task_id, "ann")
+    assert workshop.board.task(task_id).status == "done"
+
+
+def test_D8_every_finished_goal_says_whether_it_was_verified(stage) -> None:
+    task_id = stage.create(goal_mode=True)
+    stage.tick()
+    perform(stage, "kanban_complete", stage.puppets.living[task_id], summary="done")
+    stage._bury(task_id)
+    (run,) = stage.board.runs(task_id)
+    assert run.metadata["goal_verified"] is False  # nobody could be asked, and the board says so
+    assert "no judge" in run.metadata["unverified"]
 
 
 # --- D7: a block without a kind ------------------------------------------------------------------------------------

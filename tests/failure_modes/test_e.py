@@ -10,17 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hermes_kanban_plugin.board import create_board
 from hermes_kanban_plugin.diagnosis import surroundings, why
-from hermes_kanban_plugin.diagnosis.answer import Answer, By
-from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
+from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
-from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.dispatch.tick import tick_all
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.memory import MIB, Sample
@@ -29,22 +26,9 @@ from hermes_kanban_plugin.store import dispatchers, journal, queries
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.testing import FakeClock, place_of
 from tests.conftest import Workshop, lives, wait_for
-from tests.failure_modes.conftest import Stage
+from tests.failure_modes.conftest import Stage, reason, served
 
 GIB = 1024 * MIB
-
-
-def served(stage: Stage) -> BoardFacts:
-    """The facts of a board whose dispatcher is this very test."""
-    facts = surroundings.look(stage.runtime, stage.board)
-    return replace(facts, dispatching=Dispatching(state=State.SERVING))
-
-
-def reason(stage: Stage, task_id: str) -> Answer:
-    facts = served(stage)
-    case = facts.case(task_id)
-    assert case is not None
-    return why.explain(case, facts)
 
 
 def findings(stage: Stage) -> list[Finding]:
@@ -316,11 +300,7 @@ def test_E10_waiting_raises_a_task_above_ever_new_ones(stage: Stage) -> None:
         (Sample(None, None), 2),  # unknown is not unlimited
     ],
 )
-def test_E11_the_memory_of_the_machine_bounds_what_is_started(
-    stage: Stage, monkeypatch, mocker, sample, at_once: int
-) -> None:
-    monkeypatch.delenv("HERMES_KANBAN_PLUGIN_MEMORY_GUARD")
-    stage.restart()
+def test_E11_the_memory_of_the_machine_bounds_what_is_started(stage: Stage, mocker, sample, at_once: int) -> None:
     mocker.patch("hermes_kanban_plugin.machine.sample", return_value=sample)
     ids = [stage.create() for _ in range(5)]
     assert len(stage.started()) == at_once

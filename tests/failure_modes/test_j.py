@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hermes_kanban_plugin.cli.main import main
 from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.maintenance import pausing
 from tests.conftest import lives, wait_for
+from tests.failure_modes.conftest import perform, reason
 
 
 def state(*task_ids: str) -> list[object]:
@@ -116,6 +119,30 @@ def test_J2_only_the_paused_board_stands_still(home: Path, stage) -> None:
     assert stage.status(waits) == "ready"
     assert main(["resume"]) == 0
     assert stage.started(60) == [waits]
+
+
+@pytest.mark.host
+def test_J4_a_gate_that_says_no_holds_what_is_behind_it(stage) -> None:
+    gate = stage.create(title="review")
+    child = stage.create(title="release", parents=[gate])
+    stage.tick()
+    perform(stage, "kanban_complete", stage.puppets.living[gate], summary="two bugs", metadata={"verdict": "fail"})
+    stage._bury(gate)
+    for _ in range(10):
+        assert stage.started(600) == []
+    code = (
+        "from hermes_cli import kanban_db as kb; print(kb.recompute_ready(kb.connect()))"  # any word of its does that
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "0\n"
+    assert (stage.status(gate), stage.status(child)) == ("blocked", "todo")
+    assert gate in reason(stage, child).reason
+    assert "its verdict is fail" in reason(stage, gate).reason
+    stage.board.reject(gate, "ann")  # the bugs are fixed: look again
+    assert stage.started() == [gate]
+    perform(stage, "kanban_complete", stage.puppets.living[gate], summary="fine", metadata={"verdict": "pass"})
+    stage._bury(gate)
+    assert stage.started() == [child]
 
 
 def test_J6_a_cancelled_subtree_is_never_dispatched_and_keeps_its_history(stage, capsys) -> None:

@@ -20,7 +20,7 @@ plugins.get_plugin_manager()._hooks.setdefault("kanban_task_completed", []).appe
 def judged(*verdict):  # what the host's judge answers comes from a model; everything around it is real
     their_tools._goal_judge_available = lambda: True
     their_tools.judge_goal = lambda *, goal, last_response: verdict
-    return host.judge_goal("paint it", "painted")
+    return host.judge_goal("paint it", "painted").objection
 """
 
 

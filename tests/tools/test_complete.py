@@ -13,6 +13,7 @@ from hermes_kanban_plugin import host, identity
 from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.host import Judgement
 from hermes_kanban_plugin.store import leases, outcomes
 
 if TYPE_CHECKING:
@@ -202,18 +203,18 @@ def test_orchestrator_cannot_complete_from(seat: Seat, refused: Callable[..., st
 
 def test_goal_mode_asks_the_judge_and_obeys(seat: Seat, refused: Callable[..., str], mocker: MockerFixture) -> None:
     lease = seat.work(title="write a poem", body="eight lines", goal_mode=True)
-    judge = mocker.patch.object(host, "judge_goal", return_value="only six lines")
+    judge = mocker.patch.object(host, "judge_goal", return_value=Judgement(objection="only six lines"))
     message = refused("kanban_complete", summary="wrote it")
     assert "only six lines" in message
     assert f"parents=[{lease.task_id}]" in message
     judge.assert_called_once_with("write a poem\n\neight lines", "wrote it")
-    judge.return_value = None
+    judge.return_value = Judgement()
     assert seat.call("kanban_complete", summary="wrote eight lines")["ok"] is True
 
 
 def test_other_tasks_are_not_judged(seat: Seat, mocker: MockerFixture) -> None:
     seat.work()
-    judge = mocker.patch.object(host, "judge_goal", return_value="no")
+    judge = mocker.patch.object(host, "judge_goal", return_value=Judgement(objection="no"))
     assert seat.call("kanban_complete", summary="done")["ok"] is True
     judge.assert_not_called()
 

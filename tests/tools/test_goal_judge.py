@@ -52,8 +52,9 @@ def test_objection_of_the_judge_is_the_refusal(
 
 def test_consent_of_the_judge_lets_it_pass(seat: Seat, judge: Callable[..., HostTools]) -> None:
     judge("done")
-    seat.work(goal_mode=True)
+    lease = seat.work(goal_mode=True)
     assert seat.call("kanban_complete", summary="eight lines")["ok"] is True
+    assert seat.board.runs(lease.task_id)[-1].metadata["goal_verified"] is True
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,12 @@ def test_judge_that_cannot_be_asked_holds_nothing_back(
     seat: Seat, judge: Callable[..., HostTools], verdict: str | Exception, reachable: bool, asked: int
 ) -> None:
     stand_in = judge(verdict, reachable=reachable)
-    seat.work(goal_mode=True)
-    assert seat.call("kanban_complete", summary="done")["ok"] is True
+    lease = seat.work(goal_mode=True)
+    assert seat.call("kanban_complete", summary="done", metadata={"goal_verified": True})["ok"] is True
     assert len(stand_in.asked) == asked
+    kept = seat.board.runs(lease.task_id)[-1].metadata
+    assert kept["goal_verified"] is False  # whatever the worker says of itself
+    assert kept["unverified"]
 
 
 def test_without_the_host_there_is_no_judge(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hermes_kanban_plugin import settings
+from hermes_kanban_plugin import configuration
+from hermes_kanban_plugin.configuration import LiveSettings, load
 from hermes_kanban_plugin.errors import InvalidSettings
-from hermes_kanban_plugin.settings import HostSettings, LiveSettings, PluginSettings, Settings, load
+from hermes_kanban_plugin.settings import HostSettings, PluginSettings, Settings
 
 
 def write(home: Path, text: str) -> None:
@@ -202,7 +203,7 @@ class TestLive:
         write(home, "kanban: {max_spawn: 22}\n")
         assert live.current().host.max_spawn == 22
         (home / "config.yaml").unlink()
-        monkeypatch.setattr(settings, "EMPTY_SECONDS", 0.0)  # it stayed away: believed
+        monkeypatch.setattr(configuration, "EMPTY_SECONDS", 0.0)  # it stayed away: believed
         assert live.current() == Settings()
 
     def test_an_unchanged_file_is_not_read_again(self, home: Path) -> None:
