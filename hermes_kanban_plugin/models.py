@@ -187,7 +187,8 @@ class TaskDraft(Frozen):
     """A task to be created: what ``create`` takes, checked (contract section 3, create_task).
 
     ``parents`` are task ids; ``max_runtime_seconds`` bounds one attempt; ``max_retries`` is the number of consecutive
-    failures at which the task is given up.
+    failures at which the task is given up. With ``idempotency_scope`` "open" a finished task does not answer to its
+    key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=MAX_TEXT)
@@ -205,6 +206,7 @@ class TaskDraft(Frozen):
     triage: bool = False
     initial_status: Literal["running", "blocked"] = "running"
     idempotency_key: str | None = None
+    idempotency_scope: Literal["all", "open"] = "all"
     max_runtime_seconds: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     skills: tuple[str, ...] = ()
     max_retries: Annotated[int, Field(gt=0, lt=2**31)] | None = None

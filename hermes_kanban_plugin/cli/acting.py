@@ -55,7 +55,7 @@ def init(args: argparse.Namespace) -> None:
 def create(args: argparse.Namespace) -> None:
     """Add a task; the default board is made on the way if there is none."""
     names = ("title", "body", "assignee", "tenant", "priority", "triage", "idempotency_key", "created_by", "skills")
-    more = ("max_retries", "goal_mode", "goal_max_turns", "initial_status")
+    more = ("idempotency_scope", "max_retries", "goal_mode", "goal_max_turns", "initial_status")
     fields: dict[str, Any] = {name: getattr(args, name) for name in (*names, *more)}
     kind, path = args.workspace
     fields |= {"workspace_kind": kind, "workspace_path": path, "branch_name": args.branch, "parents": args.parent}

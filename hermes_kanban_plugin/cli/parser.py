@@ -159,6 +159,8 @@ def _add_creating(verbs: _Verbs) -> None:
     create.add_argument("--priority", type=int, default=0, help="higher goes first")
     create.add_argument("--triage", action="store_true", help="park it for somebody to specify")
     create.add_argument("--idempotency-key", help="return the task that has this key instead of a second one")
+    scope = create.add_argument("--idempotency-scope", default="all", choices=["all", "open"])
+    scope.help = "open: a finished task does not answer to the key"
     create.add_argument(
         "--max-runtime", type=duration, metavar="TIME", help="limit of one attempt: 300, 90s, 30m, 2h, 1d"
     )

@@ -1,4 +1,4 @@
-"""What is looked at before a worker is started: the caps, and that it would find the skills it is started with.
+"""What is looked at before a worker is started: the caps, and that it would find the skills and tools that it needs.
 
 A worker that finds none of them ends at once, so each start would be a crash until the breaker trips (failure mode
 E15). Such a task is blocked instead, with the missing names and where was looked; nothing was started and nothing is
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import lanes, machine
 from hermes_kanban_plugin.dispatch.admission import admit, in_order, limits_of
 from hermes_kanban_plugin.errors import CallerMistake
-from hermes_kanban_plugin.host import skills
+from hermes_kanban_plugin.host import skills, toolsets
 from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.memory import Memory
 from hermes_kanban_plugin.models import Skipped
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 # Who blocked a task, in its history, and the kind of block: something is missing that a person has to provide.
 ACTOR = "dispatcher"
 KIND = "capability"
+NO_TOOLS = (
+    "profile {profile!r} hides the kanban tools (agent.disabled_toolsets in its config.yaml), so its worker could "
+    "neither complete nor block the task. Take 'kanban' out of that list, or assign the task to somebody else"
+)
 
 
 def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[str, int]) -> list[Admitted]:
@@ -63,6 +67,8 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
 
 def _lack(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | None:
     """Return what a task's worker would lack, as a reason, or None."""
+    if admitted.lane == lanes.HERMES and toolsets.hides_board_tools(admitted.assignee):
+        return NO_TOOLS.format(profile=admitted.assignee)
     wanted = lanes.skills_of(admitted.task) if admitted.lane == lanes.HERMES else []
     shelf = shelf_of(admitted.assignee) if wanted else None
     missing = shelf.lacks(wanted) if shelf is not None else []
@@ -71,10 +77,8 @@ def _lack(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | 
 
 def reason_for(profile: str, missing: Sequence[str], shelf: Shelf) -> str:
     """Return what is missing, where was looked, and what to do, as the reason of a block."""
-    toolsets = sorted({name.casefold() for name in missing} & skills.toolset_names())
-    confused = (
-        f" ({', '.join(toolsets)}: a toolset, which belongs into the profile's configuration)" if toolsets else ""
-    )
+    taken_for = ", ".join(sorted({name.casefold() for name in missing} & skills.toolset_names()))
+    confused = f" ({taken_for}: a toolset, which belongs into the profile's configuration)" if taken_for else ""
     return (
         f"profile {profile!r} does not have the skill {', '.join(missing)}{confused}; looked in "
         f"{', '.join(shelf.places)}. Install it, or take it off with: hermes-kanban edit TASK --clear-skills"

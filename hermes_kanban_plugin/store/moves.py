@@ -38,7 +38,9 @@ WITH RECURSIVE below (id) AS (
     SELECT task_links.child_id FROM task_links JOIN below ON task_links.parent_id = below.id)
 SELECT 1 FROM below WHERE id = :parent_id"""
 SAME_KEY = """
-SELECT id FROM tasks WHERE idempotency_key = :key AND status <> 'archived' ORDER BY created_at DESC LIMIT 1"""
+SELECT id FROM tasks
+WHERE idempotency_key = :key AND status <> 'archived' AND (status <> 'done' OR :scope = 'all')
+ORDER BY created_at DESC LIMIT 1"""
 
 
 class Seen(NamedTuple):
@@ -69,7 +71,7 @@ def create(connection: sqlite3.Connection, fields: Mapping[str, Any], parents: S
         InvalidArgument: a parent does not exist.
     """
     with immediate(connection):
-        twin = _find_twin(connection, fields.get("idempotency_key"))
+        twin = _find_twin(connection, fields.get("idempotency_key"), fields.get("idempotency_scope", "all"))
         if twin:
             return twin
         status = _initial_status(connection, str(fields["status"]), parents)
@@ -96,8 +98,8 @@ def create(connection: sqlite3.Connection, fields: Mapping[str, Any], parents: S
         return task_id
 
 
-def _find_twin(connection: sqlite3.Connection, key: str | None) -> str | None:
-    row = connection.execute(SAME_KEY, {"key": key}).fetchone() if key else None
+def _find_twin(connection: sqlite3.Connection, key: str | None, scope: str) -> str | None:
+    row = connection.execute(SAME_KEY, {"key": key, "scope": scope}).fetchone() if key else None
     return row["id"] if row else None
 
 

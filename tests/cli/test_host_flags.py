@@ -39,6 +39,7 @@ LEFT_OUT = {
 # What we have beyond the host, and why.
 ADDED = {
     ("claim", "--json"): "a script needs the run id and the lock",
+    ("create", "--idempotency-scope"): "an alert that comes again needs a new card (failure mode D10)",
     ("init", "--json"): "a script needs the path",
     ("complete", "--artifact"): "command workers hand over files, as the agent tool does",
     ("reclaim", "--stale"): "all that is proven gone at once",

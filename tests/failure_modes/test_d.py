@@ -88,6 +88,22 @@ def test_D1_a_worker_that_finishes_on_its_second_try_is_done(workshop, agent) ->
     assert workshop.board.task(task_id).consecutive_failures == 1  # two causes, one failure each
 
 
+def test_F12_after_a_kill_the_next_one_finds_what_was_there_and_is_told_of_it(workshop, agent) -> None:
+    """It works in the same place, and reads which files are there already."""
+    agent(
+        "test -e ../../begun && { cat clone.txt; exit 3; }\necho cloned > clone.txt; touch ../../begun; kill -KILL $$"
+    )
+    task_id = workshop.board.create_task(title="x", assignee="writer")
+    workshop.settle(task_id, "blocked")
+    killed, second = workshop.board.runs(task_id)
+    assert (killed.exit_signal, second.exit_code) == (9, 3)
+    assert second.last_output == "cloned"
+    told = [comment for comment in comments(workshop, task_id) if f"Run {killed.id} " in comment]
+    assert len(told) == 1
+    assert "clone.txt" in told[0]
+    assert "do not begin from scratch" in told[0]
+
+
 def runs_of(workshop, task_id: str):
     workshop.tick()
     return workshop.board.runs(task_id)

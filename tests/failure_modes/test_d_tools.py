@@ -11,6 +11,7 @@ import pytest
 from hermes_kanban_plugin import toolkit
 from hermes_kanban_plugin.dispatch.ownership import Caller
 from hermes_kanban_plugin.errors import PhantomCards
+from hermes_kanban_plugin.host import toolsets
 from hermes_kanban_plugin.store.outcomes import Handoff
 from tests.failure_modes.conftest import Stage
 
@@ -48,3 +49,46 @@ def test_D10_eight_creators_with_one_key_make_one_card(stage: Stage) -> None:
     creators = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(8)]
     assert [creator.wait(timeout=60) for creator in creators] == [0] * 8
     assert len(stage.board.tasks()) == 1
+
+
+def test_D10_an_alert_that_comes_again_after_its_card_was_closed_makes_a_new_one(stage: Stage) -> None:
+    def fire(scope: str) -> str:
+        return stage.create(idempotency_key="disk", idempotency_scope=scope)
+
+    first = fire("open")
+    assert fire("open") == first
+    stage.board.complete(first, Handoff("cleared"), "ann")
+    assert fire("all") == first  # as Hermes does it
+    second = fire("open")
+    assert second != first
+    assert fire("open") == second
+
+
+@pytest.mark.host
+def test_D5_a_worker_that_could_not_finish_is_not_started(stage: Stage) -> None:
+    profile = stage.home / "profiles" / "mute"
+    profile.mkdir(parents=True)
+    (profile / "config.yaml").write_text("agent:\n  disabled_toolsets: [web, kanban]\n")
+    task_id = stage.create(assignee="mute")
+    assert stage.started() == []
+    task = stage.board.task(task_id)
+    assert (task.status, task.block_kind, task.consecutive_failures) == ("blocked", "capability", 0)
+    assert stage.runs(task_id) == 1  # of no length: it keeps the reason
+    assert "profile 'mute' hides the kanban tools" in stage.board.events(task_id)[-1].payload["reason"]
+    # That is what the host does with such a profile: its worker has not one of them.
+    code = "from model_tools import get_tool_definitions as f\n"
+    code += "def names(*hidden): return [t['function']['name'] for t in f(['kanban'], list(hidden), quiet_mode=True)]\n"
+    code += "print('kanban_complete' in names(), names('kanban'))"
+    environment = {**os.environ, "HERMES_KANBAN_TASK": "t_00000001"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "True []"
+
+
+@pytest.mark.parametrize(
+    "text", ["agent: {disabled_toolsets: [web]}", "agent: {disabled_toolsets: }", "disabled_toolsets: ["]
+)
+def test_D5_another_configuration_holds_nobody_back(home, text: str) -> None:
+    (home / "profiles" / "mute").mkdir(parents=True)
+    (home / "profiles" / "mute" / "config.yaml").write_text(text)
+    assert not toolsets.hides_board_tools("mute")
+    assert not toolsets.hides_board_tools("nobody")
