@@ -107,6 +107,8 @@ class Run(Frozen):
     last_output: str | None = None
     cause: str | None = None
     retry_at: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class Event(Frozen):

@@ -119,6 +119,7 @@ class PluginSettings(BaseModel):
     retry_base_seconds: Annotated[int, Field(ge=0, le=86_400)] = 30
     retry_cap_seconds: Annotated[int, Field(ge=0, le=86_400)] = 900
     max_starts_per_hour: Annotated[int, Field(ge=1, le=3600)] = DEFAULT_STARTS_PER_HOUR
+    max_tokens_per_task: Annotated[int, Field(ge=0, le=10**12)] = 0
     outage_tasks: Annotated[int, Field(ge=0, le=1000), AfterValidator(_refuse_one)] = 3
     heartbeat_limit_seconds: Annotated[int, Field(ge=0, le=HEARTBEAT_LIMIT_MOST)] = 3600
     ownership: Literal["process", "tree"] = "process"

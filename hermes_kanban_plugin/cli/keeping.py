@@ -250,6 +250,10 @@ def _print_statistics(found: Statistics) -> None:
         counts = [getattr(window, kind) for window in found.windows]
         causes = dict.fromkeys(cause for count in counts[::-1] for cause in count)
         rows += [(f"{label}: {cause}", *(count.get(cause, 0) for count in counts)) for cause in causes]
+    users = dict.fromkeys(name for window in found.windows[::-1] for name in window.tokens)
+    for name in users:
+        used = (sum(window.tokens.get(name, (0, 0))) for window in found.windows)
+        rows.append((f"tokens: {name or 'nobody'}", *(f"{number:,}" for number in used)))
     output.print_table((f"board {found.board}", *(f"last {window.name}" for window in found.windows)), rows, "")
     output.print_line()
     ages = {column.name: column for column in found.columns}

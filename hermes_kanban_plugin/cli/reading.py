@@ -57,6 +57,10 @@ def show(args: argparse.Namespace) -> None:
     for name in ("assignee", "body", "result", "workspace_path", "claim_lock", "last_failure_error"):
         if getattr(task, name):
             output.print_line(f"  {name}:", getattr(task, name))
+    tokens = [(run.input_tokens or 0, run.output_tokens or 0) for run in runs]
+    sent, received = (sum(counts) for counts in zip(*tokens, strict=True)) if tokens else (0, 0)
+    if sent or received:
+        output.print_line("  tokens:", f"{sent:,} in, {received:,} out, {len(runs)} runs")
     for name, ids in (("waits for", parents), ("before", children)):
         if ids:
             output.print_line(f"  {name}:", ", ".join(ids))

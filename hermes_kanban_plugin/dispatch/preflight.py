@@ -18,7 +18,7 @@ from hermes_kanban_plugin.host import skills, toolsets
 from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.memory import Memory
 from hermes_kanban_plugin.models import Skipped
-from hermes_kanban_plugin.store import moves
+from hermes_kanban_plugin.store import moves, queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,11 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
     while True:
         admission = admit(left, running, limits, lambda name: lanes.lane_of(name, plugin))
         chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
-        refused = {one.task.id: reason for one in chosen if (reason := _lack(one, shelf_of)) is not None}
+        refused = {
+            one.task.id: reason
+            for one in chosen
+            if (reason := _lack(one, shelf_of) or _spent(context, one.task)) is not None
+        }
         if not refused:
             context.skipped += admission.skipped
             return chosen
@@ -73,6 +77,20 @@ def _lack(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | 
     shelf = shelf_of(admitted.assignee) if wanted else None
     missing = shelf.lacks(wanted) if shelf is not None else []
     return reason_for(admitted.assignee, missing, shelf) if missing and shelf is not None else None
+
+
+def _spent(context: TickContext, task: Task) -> str | None:
+    """Return that a task has used up its tokens, as a reason, or None (failure mode K5)."""
+    bound = context.settings.plugin.max_tokens_per_task
+    if not bound:
+        return None
+    tokens, runs = queries.tokens_used(context.board.writer, task.id)
+    if tokens < bound:
+        return None
+    return (
+        f"it has used {tokens:,} tokens in {runs} runs, and max_tokens_per_task is {bound:,}. Look at what it did; "
+        "unblocking it grants the same again"
+    )
 
 
 def reason_for(profile: str, missing: Sequence[str], shelf: Shelf) -> str:

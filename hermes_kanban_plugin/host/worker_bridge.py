@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.imports import after_import
-from hermes_kanban_plugin.worker import assignment
+from hermes_kanban_plugin.worker import assignment, signals
 from hermes_kanban_plugin.worker.endings import Endings
 from hermes_kanban_plugin.worker.reporting import Reporter
 
@@ -39,6 +39,11 @@ class Seat:
         self.reporter = Reporter(mine)
         self.endings = Endings(mine)
 
+    def process_ends(self) -> None:
+        """Say what is left to say; never raises."""
+        self.endings.process_ends()
+        self.reporter.process_ends()
+
     @cached_property
     def bridges(self) -> bool:
         """Whether activity is reported; asked when there is some, because the host's configuration is read for it."""
@@ -56,7 +61,8 @@ def install(ctx: Any) -> None:
     """
     if not _seats:
         _seats.append(Seat())
-        atexit.register(_seats[0].endings.process_ends)
+        atexit.register(_seats[0].process_ends)
+        signals.before_end(_seats[0].reporter.process_ends)  # the host ends a worker that is told to without more ado
     seat = _seats[0]
     after_import("hermes_cli.kanban_db", "worker failures", partial(fence_failures, seat.endings))
     after_import("run_agent", "provider limits", partial(note_limits, seat.endings))
@@ -77,8 +83,9 @@ def _hook(ctx: Any, name: str, callback: Callable[..., None]) -> None:
 # --- hooks of the host: they get more keywords with each version ---------------------------------------------------
 
 
-def _answered(seat: Seat, **_: Any) -> None:
+def _answered(seat: Seat, usage: Any = None, **_: Any) -> None:
     seat.endings.provider_answered()
+    seat.reporter.answered(usage)
     if seat.bridges:
         seat.reporter.report()
 

@@ -42,7 +42,8 @@ class Window(Frozen):
 
     ``cycle`` is from the first start of a task to its completion, ``lead`` from its creation (or its reopening).
     ``endings`` counts attempts by why they ended.
-    ``card_seconds`` is the time that cards spent in each column.
+    ``card_seconds`` is the time that cards spent in each column. ``tokens`` are those that the runs which started then
+    sent and received, by assignee.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Window(Frozen):
     lead: Spread
     endings: dict[str, int]
     card_seconds: dict[str, int]
+    tokens: dict[str, tuple[int, int]] = {}
 
     @property
     def failures(self) -> dict[str, int]:
@@ -104,6 +106,7 @@ def gather(board: Board) -> Statistics:
                     created=history.created(reader, since, until),
                     started=history.starts(reader, since, until),
                     endings=history.endings(reader, since, until),
+                    tokens=history.tokens(reader, since, until),
                     **_of_journeys([journey for _, journey in walked], since, until),
                 )
             )

@@ -32,6 +32,13 @@ SELECT COALESCE(kp_runs.cause, task_runs.outcome, 'unknown') AS ended_by, count(
 FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
 WHERE task_runs.ended_at >= :since AND task_runs.ended_at < :until AND {ATTEMPT}
 GROUP BY ended_by ORDER BY ended_by"""
+TOKENS = """
+SELECT COALESCE(task_runs.profile, '') AS profile, sum(COALESCE(kp_runs.input_tokens, 0)) AS input_tokens,
+    sum(COALESCE(kp_runs.output_tokens, 0)) AS output_tokens
+FROM task_runs JOIN kp_runs ON kp_runs.run_id = task_runs.id
+WHERE task_runs.started_at >= :since AND task_runs.started_at < :until
+    AND (kp_runs.input_tokens IS NOT NULL OR kp_runs.output_tokens IS NOT NULL)
+GROUP BY task_runs.profile ORDER BY profile"""
 
 
 class Card(NamedTuple):
@@ -79,6 +86,12 @@ def endings(connection: sqlite3.Connection, since: int, until: int) -> dict[str,
     """Count the attempts that ended between two moments, by why they ended."""
     rows = Pane(connection).rows(ENDINGS, since=since, until=until)
     return {str(row["ended_by"]): int(str(row["runs"])) for row in rows}
+
+
+def tokens(connection: sqlite3.Connection, since: int, until: int) -> dict[str, tuple[int, int]]:
+    """Add up what the runs that started between two moments used: tokens sent and received, by assignee."""
+    rows = Pane(connection).rows(TOKENS, since=since, until=until)
+    return {str(row["profile"]): (int(row["input_tokens"]), int(row["output_tokens"])) for row in rows}
 
 
 def _decoded(payload: object) -> Any:

@@ -177,6 +177,12 @@ def note_progress(connection: sqlite3.Connection, lease: Lease, at: int, repeate
     connection.execute(statements.NOTE_PROGRESS, {**lease._asdict(), "at": at, "repeated": repeated_calls})
 
 
+def note_usage(connection: sqlite3.Connection, lease: Lease, input_tokens: int, output_tokens: int) -> None:
+    """Keep how many tokens the run has used in all, beside it; allowed after its end too."""
+    values = {**lease._asdict(), "input_tokens": input_tokens, "output_tokens": output_tokens}
+    connection.execute(statements.NOTE_USAGE, values)
+
+
 def note_stop(connection: sqlite3.Connection, lease: Lease, cause: str) -> None:
     """Keep why the supervisor is about to stop its worker, so that the worker does not take it for an interruption.
 

@@ -124,6 +124,14 @@ def _add_first_output(database: Database) -> None:
     cast("Table", database["kp_runs"]).add_column("first_output", str)
 
 
+@steps(name="0006_tokens")
+def _add_tokens(database: Database) -> None:
+    """Add how many tokens each run used."""
+    runs = cast("Table", database["kp_runs"])
+    for column in ("input_tokens", "output_tokens"):
+        runs.add_column(column, int)
+
+
 def is_current(connection: sqlite3.Connection) -> bool:
     """Say whether every step was applied; reads only.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _RUN_FACTS = (
     "lane", "accepted_at", "supervisor_pid", "exit_code", "exit_signal", "user_seconds", "system_seconds",
     "peak_memory_bytes", "first_output", "last_output", "cause", "retry_at",
+    "input_tokens", "output_tokens",
 )  # fmt: skip
 # The newest word on a card decides (contract W11): was it parked by the loop breaker, or put there by somebody?
 _OPEN_TRIAGE = """
@@ -177,6 +178,12 @@ def candidates(
 def open_triage_ids(connection: sqlite3.Connection) -> list[str]:
     """Return the cards in triage that somebody put there, best first; not those that the loop breaker parked."""
     return [row["id"] for row in connection.execute(_OPEN_TRIAGE)]
+
+
+def tokens_used(connection: sqlite3.Connection, task_id: str) -> tuple[int, int]:
+    """Return how many tokens a task used since a person opened it last, and in how many runs."""
+    row = connection.execute(statements.TOKENS_USED, {"task_id": task_id}).fetchone()
+    return int(row["tokens"]), int(row["runs"])
 
 
 def running_by_assignee(connection: sqlite3.Connection) -> dict[str, int]:

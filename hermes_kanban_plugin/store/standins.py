@@ -29,7 +29,7 @@ NAMED = {
         "run_id", "task_id", "claim_lock", "lane", "source_status", "claimed_at", "launch_deadline", "accepted_at",
         "host_id", "boot_id", "pid_namespace", "supervisor_pid", "supervisor_started", "worker_pid", "worker_started",
         "ended_at", "exit_code", "exit_signal", "last_output", "retry_at", "cause", "signature",
-        "progress_at", "repeated_calls",
+        "progress_at", "repeated_calls", "input_tokens", "output_tokens",
     ),
     "kp_outages": (
         "id", "signature", "cause", "began_at", "last_seen_at", "failures", "next_probe_at", "probe_task_id",

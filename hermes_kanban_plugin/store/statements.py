@@ -167,6 +167,18 @@ NOTE_PROGRESS = f"UPDATE kp_runs SET progress_at = :at, repeated_calls = :repeat
 NOTE_RETRY = f"UPDATE kp_runs SET retry_at = :retry_at WHERE {_KNOWN_RUN}"
 NOTE_STOP = f"UPDATE kp_runs SET stop_cause = :cause WHERE {_KNOWN_RUN}"
 
+# Also after the run ended: its worker is told the sum when it ends itself.
+NOTE_USAGE = """
+UPDATE kp_runs SET input_tokens = :input_tokens, output_tokens = :output_tokens
+WHERE run_id = :run_id AND task_id = :task_id AND claim_lock = :lock"""
+
+# What a task used since a person opened it last.
+TOKENS_USED = """
+SELECT COALESCE(sum(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)), 0) AS tokens, count(*) AS runs
+FROM kp_runs
+WHERE task_id = :task_id AND claimed_at >= COALESCE((
+    SELECT max(created_at) FROM task_events WHERE task_id = :task_id AND kind = 'unblocked'), 0)"""
+
 RECORD_EXIT = """
 UPDATE kp_runs SET
     ended_at = :now, exit_code = :exit_code, exit_signal = :exit_signal, user_seconds = :user_seconds,

@@ -15,6 +15,7 @@ from hermes_kanban_plugin.dispatch.ownership import caller_of
 from hermes_kanban_plugin.store import leases, outcomes, statements
 from hermes_kanban_plugin.store.connection import columns_of, open_reader, open_writer
 from hermes_kanban_plugin.store.transaction import immediate
+from hermes_kanban_plugin.worker.usage import Usage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # The host's own lease, for workers that no supervisor of ours keeps (contract section 3, claim).
 HOST_LEASE_SECONDS = 900
 # The newest column of ours that is written here.
-_NEWEST_COLUMN = "signature"
+_NEWEST_COLUMN = "output_tokens"
 
 
 class Progress(NamedTuple):
@@ -100,8 +101,16 @@ def _prepare(writer: sqlite3.Connection) -> None:
         migrations.apply(writer)
 
 
-def beat(assignment: Assignment, progress: Progress, now: int, *, alive: bool, busy_seconds: float) -> None:
-    """Write the worker's progress, and if it is alive the sign of life, in one transaction.
+def beat(
+    assignment: Assignment,
+    progress: Progress,
+    now: int,
+    *,
+    alive: bool,
+    busy_seconds: float,
+    usage: Usage = Usage(),  # noqa: B008 - immutable
+) -> None:
+    """Write the worker's progress and usage, and if it is alive the sign of life, in one transaction.
 
     A supervisor renews its lease itself; without one of ours the host's lease is extended.
 
@@ -116,6 +125,17 @@ def beat(assignment: Assignment, progress: Progress, now: int, *, alive: bool, b
         else:
             leases.current(writer, lease)
         leases.note_progress(writer, lease, progress.at, progress.repeated_calls)
+        leases.note_usage(writer, lease, *usage)
+
+
+def note_usage(assignment: Assignment, usage: Usage) -> None:
+    """Write what the worker used in all; its run may have ended.
+
+    Raises:
+        sqlite3.Error: the board could not be written.
+    """
+    with writing(assignment) as writer:
+        leases.note_usage(writer, assignment.lease, *usage)
 
 
 def release_interrupted(assignment: Assignment, how: str, now: int) -> bool:

@@ -15,6 +15,7 @@ from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.worker import activity, assignment
 from hermes_kanban_plugin.worker.activity import Activity
 from hermes_kanban_plugin.worker.assignment import Progress
+from hermes_kanban_plugin.worker.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ class Reporter:
         self._remembering = threading.Lock()
         self._writing = threading.Lock()
         self._superseded = False
+        self._usage = self._told_usage = Usage()
 
     @property
     def activity(self) -> Activity:
@@ -57,6 +59,22 @@ class Reporter:
             log.debug("a call of %s is not counted: %s", tool, problem)
         self.report()
 
+    def answered(self, usage: Any) -> None:
+        """Take note of what an answer of a model cost; never raises."""
+        with self._remembering:
+            self._usage = self._usage.plus(usage)
+
+    def process_ends(self) -> None:
+        """Tell the board what was used since it was told last, because this process ends; never raises."""
+        used = self._usage
+        if used == self._told_usage:
+            return
+        try:
+            assignment.note_usage(self._assignment, used)
+            self._told_usage = used
+        except Exception as problem:  # noqa: BLE001 - isolation edge: the process ends in any case
+            log.info("the last tokens were not noted: %s", problem)
+
     def report(self) -> None:
         """Tell the board that the worker lives, if it was not told lately; never raises."""
         if not self._is_due() or not self._writing.acquire(blocking=False):
@@ -73,11 +91,12 @@ class Reporter:
         return not self._superseded and activity.is_due(self._activity, self._clock.monotonic())
 
     def _write(self) -> bool:
-        seen = self._activity
+        seen, used = self._activity, self._usage
         progress = Progress(seen.progress_at, seen.repeated_calls)
         now, alive = self._clock.now(), not seen.is_looping
         try:
-            assignment.beat(self._assignment, progress, now, alive=alive, busy_seconds=BUSY_SECONDS)
+            assignment.beat(self._assignment, progress, now, alive=alive, busy_seconds=BUSY_SECONDS, usage=used)
+            self._told_usage = used
         except CallerMistake as refusal:
             self._superseded = True
             log.warning("no more heartbeats: %s", refusal)

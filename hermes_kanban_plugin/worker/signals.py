@@ -39,6 +39,7 @@ _PATIENT = {number for number, name in _WATCHED.items() if name != "SIGINT"}
 RELEASE_SECONDS = 5.0
 _MARK = "_hermes_kanban"
 _installed: list[Watch] = []
+_last_words: list[Callable[[], None]] = []
 
 
 def install(ctx: Any) -> None:
@@ -52,6 +53,15 @@ def install(ctx: Any) -> None:
     watch = Watch(assignment.read(os.environ, os.getpid()))
     watch.begin()
     _installed.append(watch)
+
+
+def before_end(say: Callable[[], None]) -> None:
+    """Have something said to the board before a signal ends this process, once its task was given back.
+
+    Args:
+        say: never raises, and takes a moment at most.
+    """
+    _last_words.append(say)
 
 
 class Watch:
@@ -121,6 +131,8 @@ class Watch:
         except Exception as problem:  # noqa: BLE001 - isolation edge: a thread of its own; the process ends anyway
             log.warning("%s: the task was not given back, its lease tells: %s", name, problem)
         finally:
+            for say in _last_words:
+                say()
             self._released.set()
 
     def _end(self, number: int, frame: FrameType | None) -> None:

@@ -10,10 +10,11 @@ from hermes_kanban_plugin.diagnosis import endings, readiness, surroundings, why
 from hermes_kanban_plugin.diagnosis.facts import Dispatching, Ending
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.hookspecs import hookimpl
-from hermes_kanban_plugin.maintenance import pausing
+from hermes_kanban_plugin.maintenance import pausing, statistics
 from hermes_kanban_plugin.models import Event
+from hermes_kanban_plugin.store import leases, queries
 from tests.conftest import Workshop
-from tests.failure_modes.conftest import Stage
+from tests.failure_modes.conftest import Stage, reason
 
 BLOCK = f"{sys.executable} -m hermes_kanban_plugin.cli.main block $HERMES_KANBAN_TASK 'which colour?'"
 # Ten ways to die that a command worker has; what the supervisor sees of each is all that there is.
@@ -121,3 +122,24 @@ def test_K7_no_event_is_lost_and_none_is_told_twice_over_a_restart(stage: Stage)
     stage.tick()
     events = [event.id for event in stage.board.events() if event.id > begin]
     assert told == events, "each once, in order, after the restart"
+
+
+def test_K5_the_tokens_of_all_runs_add_up_and_a_spent_task_is_not_started(stage: Stage) -> None:
+    stage.configure({"failure_limit": 9}, max_tokens_per_task=1000, retry_base_seconds=0)
+    task_id = stage.create()
+    used = [(300, 50), (400, 49), (150, 51)]  # the third run passes the limit, and may end in peace
+    for sent, received in used:
+        assert stage.started(60) == [task_id]
+        leases.note_usage(stage.board.writer, stage.puppets.living[task_id], sent, received)
+        stage.fail(task_id)
+    assert [(run.input_tokens, run.output_tokens) for run in stage.board.runs(task_id)] == used
+    assert queries.tokens_used(stage.board.writer, task_id) == (1000, 3)
+    assert stage.started(60) == []
+    assert stage.status(task_id) == "blocked"
+    assert "it has used 1,000 tokens in 3 runs" in reason(stage, task_id).reason
+    for _ in range(10):
+        assert stage.started(600) == []
+    assert statistics.gather(stage.board).windows[0].tokens == {"puppet": (850, 150)}
+    stage.clock.advance(1)
+    stage.board.unblock(task_id, "ann")  # who grants the same again
+    assert stage.started(60) == [task_id]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hermes_kanban_plugin.testing import violations
-from tests.live.house import LiveHouse
+from tests.live.house import WORKER, LiveHouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +40,15 @@ def heard_about(house: LiveHouse, task: str, what: str) -> list[str]:
     return [said for said in house.heard() if task in said and what in said]
 
 
+def tokens_of_session(house: LiveHouse, session: str) -> tuple[int, int]:
+    """Return what Hermes itself keeps of a worker's session."""
+    with closing(sqlite3.connect(house.home / "profiles" / WORKER / "state.db")) as sessions:
+        columns = "input_tokens + cache_read_tokens + cache_write_tokens, output_tokens"
+        sent, received = sessions.execute(f"SELECT {columns} FROM sessions WHERE id = ?", [session]).fetchone()
+    assert sent > 0
+    return sent, received
+
+
 def test_from_creation_over_heartbeats_to_completion(serving: LiveHouse) -> None:
     task = serving.create("write a poem", "BEATS=3 SLOW=1")
     pid = serving.parked(task)
@@ -57,6 +69,8 @@ def test_from_creation_over_heartbeats_to_completion(serving: LiveHouse) -> None
     assert serving.kinds(task)[-1] == "completed"
     (run,) = serving.runs(task)
     assert (run["outcome"], run["summary"]) == ("completed", "done in attempt 1")
+    used = tokens_of_session(serving, json.loads(run["metadata"])["worker_session_id"])
+    assert (known["input_tokens"], known["output_tokens"]) == used
     assert "done in attempt 1" in serving.hermes("kanban", "show", task)
     assert (serving.home / "kanban" / "logs" / f"{task}.log").stat().st_size > 0
     assert not (serving.home / "kanban" / "workspaces" / task).exists()
