@@ -36,6 +36,7 @@ from hermes_kanban_plugin.store import (
     promotion,
     queries,
     schema,
+    timers,
 )
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -253,7 +254,7 @@ class Board:
         columns = draft.model_dump() | {"status": draft.wished_status, "goal_mode": int(draft.goal_mode)}
         if draft.workspace_kind in ("dir", "worktree") and not draft.workspace_path:
             columns["workspace_path"] = locations.metadata_of(self.location).get("default_workdir")
-        return moves.create(self.writer, columns, draft.parents, self.clock.now())
+        return timers.create(self.writer, columns, draft.parents, draft.start_at, self.clock.now())
 
     def link(self, parent_id: str, child_id: str) -> None:
         """Make one task wait for another; raises UnknownTask or InvalidArgument (a cycle)."""

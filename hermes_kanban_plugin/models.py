@@ -188,9 +188,9 @@ class Workspace(Frozen):
 class TaskDraft(Frozen):
     """A task to be created: what ``create`` takes, checked (contract section 3, create_task).
 
-    ``parents`` are task ids; ``max_runtime_seconds`` bounds one attempt; ``max_retries`` is the number of consecutive
-    failures at which the task is given up. With ``idempotency_scope`` "open" a finished task does not answer to its
-    key.
+    ``parents`` are task ids; ``start_at`` is when it may start, epoch seconds; ``max_runtime_seconds`` bounds one
+    attempt; ``max_retries`` is the number of consecutive failures at which the task is given up. With
+    ``idempotency_scope`` "open" a finished task does not answer to its key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=MAX_TEXT)
@@ -215,6 +215,7 @@ class TaskDraft(Frozen):
     goal_mode: bool = False
     goal_max_turns: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     session_id: str | None = None
+    start_at: Annotated[int, Field(gt=0, lt=2**40)] | None = None
 
     @field_validator("title")
     @classmethod
@@ -246,6 +247,12 @@ class TaskDraft(Frozen):
     def _check_workspace(self) -> TaskDraft:
         if self.branch_name and self.workspace_kind != "worktree":
             raise ValueError("a branch needs a worktree workspace")
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> TaskDraft:
+        if self.start_at is not None and (self.triage or self.initial_status == "blocked"):
+            raise ValueError("a task that starts at a time can be neither blocked nor in triage until then")
         return self
 
     @property

@@ -16,7 +16,7 @@ from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import Skipped, Started
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
-from hermes_kanban_plugin.store import journal, outcomes, queries, statements
+from hermes_kanban_plugin.store import journal, outcomes, queries, statements, timers
 from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -45,6 +45,7 @@ def kanban_tick(context: TickContext, phase: Phase) -> None:
     if phase is Phase.REAP and not context.dry_run:
         bury_supervisors(context)
     elif phase is Phase.PROMOTE:
+        context.promoted += timers.wake(context.board.writer, context.now)
         context.promoted += context.board.promote()
     elif phase is Phase.DISPATCH and context.may_start and not context.runtime.stopping.is_set():
         dispatch(context)

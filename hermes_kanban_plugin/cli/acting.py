@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import locations, toolkit
 from hermes_kanban_plugin.board import create_board, open_board
-from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.cli import output, times
 from hermes_kanban_plugin.dispatch.ownership import Caller, caller_of
 from hermes_kanban_plugin.errors import InvalidArgument, UnknownTask, WrongState
 from hermes_kanban_plugin.foreign import stop_foreign_worker
 from hermes_kanban_plugin.maintenance import pausing
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.models import TERMINAL
+from hermes_kanban_plugin.store import timers
 from hermes_kanban_plugin.store.leases import ClaimTerms
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def create(args: argparse.Namespace) -> None:
     fields: dict[str, Any] = {name: getattr(args, name) for name in (*names, *more)}
     kind, path = args.workspace
     fields |= {"workspace_kind": kind, "workspace_path": path, "branch_name": args.branch, "parents": args.parent}
+    fields |= {"start_at": times.chosen(args.start_at, args.start_in, "--start-at", "--start-in")}
     fields |= {"max_runtime_seconds": args.max_runtime, "session_id": os.environ.get("HERMES_SESSION_ID")}
     with open_board(args.board, create=locations.locate(args.board).slug == locations.DEFAULT_BOARD) as board:
         task = board.task(board.create_task(**fields))
@@ -81,7 +83,8 @@ def link(args: argparse.Namespace) -> None:
 def _gates(board: Board, parents: Sequence[str]) -> list[Task]:
     """Return those of the tasks to wait for that only a person moves (failure mode J3)."""
     tasks = [board.task(parent) for parent in dict.fromkeys(parents)]
-    return [task for task in tasks if task.status in ("blocked", "scheduled", "triage")]
+    gates = [task for task in tasks if task.status in ("blocked", "scheduled", "triage")]
+    return [task for task in gates if task.status != "scheduled" or timers.due_at(board.reader, task.id) is None]
 
 
 def _name_gates(gates: Sequence[Task]) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hermes_kanban_plugin import __version__, rules
 from hermes_kanban_plugin.cli import words
+from hermes_kanban_plugin.cli.times import duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     _Verbs = argparse._SubParsersAction["Parser"]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STATUSES = sorted(status.value for status in rules.Status)
 # As in diagnosis.finding, which is imported only when something is looked for; a test compares them.
 LEVELS = ("info", "warning", "error", "critical")
@@ -91,14 +91,6 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(verbs.choices)
 
 
-def duration(text: str) -> int:
-    """Return a duration in seconds, from ``300``, ``90s``, ``30m``, ``2h`` or ``1d``."""
-    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in _UNITS else (text, "s")
-    if not number.isdigit() or int(number) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 300, 90s, 30m, 2h or 1d")
-    return int(number) * _UNITS[unit]
-
-
 def positive(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdigit() or int(text) == 0:
@@ -164,6 +156,8 @@ def _add_creating(verbs: _Verbs) -> None:
     create.add_argument(
         "--max-runtime", type=duration, metavar="TIME", help="limit of one attempt: 300, 90s, 30m, 2h, 1d"
     )
+    create.add_argument("--start-at", type=moment, metavar="WHEN", help="not before then: 2027-03-01, 09:30, or both")
+    create.add_argument("--start-in", type=duration, metavar="TIME", help="not before so long: 90s, 30m, 2h, 1d")
     create.add_argument("--created-by", default="user")
     create.add_argument("--skill", action="append", default=[], dest="skills", help="a skill to load (repeatable)")
     create.add_argument("--max-retries", type=positive, metavar="N", help="give up at the Nth failure in a row")
@@ -209,6 +203,9 @@ def _add_operating(verbs: _Verbs) -> None:
             parser.add_argument("--reason")
         elif word.name == "edit":
             parser.add_argument("task_id")
+        elif word.name == "schedule":
+            parser.add_argument("task_id")
+            parser.add_argument("reason", nargs="*")
         word.add_flags(parser)
 
 

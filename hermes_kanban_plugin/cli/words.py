@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from hermes_kanban_plugin.cli.times import duration, moment
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -108,6 +110,12 @@ def _add_cancel_flags(parser: argparse.ArgumentParser) -> None:
     _add_trying_flags(parser)
 
 
+def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--at", type=moment, metavar="WHEN", help="until then: 2027-03-01, 09:30, or both")
+    parser.add_argument("--in", type=duration, dest="after", metavar="TIME", help="for so long: 90s, 30m, 2h, 1d")
+    _add_trying_flags(parser)
+
+
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a new file (default: standard output)")
 
@@ -131,6 +139,13 @@ NEW = (
     Word("export", "keeping.export", "print the board as JSON lines, without secrets", _add_export_flags),
 )
 EXTENDED = (
+    Word(
+        "schedule",
+        "scheduling.schedule",
+        "park a task until a time comes, when it starts by itself",
+        _add_schedule_flags,
+        ("at", "after", "dry_run", "json"),
+    ),
     Word(
         "reclaim",
         "operating.reclaim",

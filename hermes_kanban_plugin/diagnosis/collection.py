@@ -169,6 +169,7 @@ def _case(row: Row, around: Surroundings, starts: Mapping[str, Sequence[int]]) -
         late_run=row["late_run"],
         starts=tuple(starts.get(task.id, ())),
         commented_at=row["commented_at"],
+        due_at=row["due_at"],
         assignee=assignee,
         lane=lane,
         missing_skills=tuple(around.missing_skills(assignee, lanes.skills_of(task))) if lane == lanes.HERMES else (),
@@ -188,7 +189,7 @@ def _gate(row: Row) -> Gate:
 
 
 def _linked(row: Row) -> Linked:
-    return Linked(row["id"], row["status"], row["title"], row["created_at"])
+    return Linked(row["id"], row["status"], row["title"], row["created_at"], row["due_at"])
 
 
 def _runless(row: Row) -> Stray:

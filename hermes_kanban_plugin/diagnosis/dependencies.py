@@ -157,9 +157,11 @@ def _crowd(task_id: str, facts: BoardFacts) -> tuple[int, str]:
 
 
 def is_gate(task_id: str, facts: BoardFacts) -> bool:
-    """Say whether only a person moves a task: blocked, scheduled, or in triage where nobody takes it from."""
+    """Say whether only a person moves a task: blocked, parked without a time, or in triage where nobody takes it."""
     status = facts.linked[task_id].status if task_id in facts.linked else ""
     case = facts.case(task_id)
+    if status == "scheduled" and facts.linked[task_id].due_at is not None:
+        return False
     if status == "triage" and facts.decomposes:
         return case is not None and is_parked(case)
     return status in GATES

@@ -90,7 +90,7 @@ class Case(Frozen):
     ``open_parents`` counts the unfinished tasks it waits for; ``unproven_run`` is an earlier run whose processes were
     not proven gone; ``late_run`` a completion that came too late and waits for a person; ``starts`` are the moments of
     the last hour in which it was started; ``lane`` is None when nobody can be started for the assignee; ``held_by`` is
-    a plugin's reason.
+    a plugin's reason; ``due_at`` is when a parked task comes back by itself.
     """
 
     task: Task
@@ -105,6 +105,7 @@ class Case(Frozen):
     lane: str | None = None
     missing_skills: tuple[MissingSkill, ...] = ()
     held_by: str | None = None
+    due_at: int | None = None
 
     @property
     def since(self) -> int:
@@ -123,12 +124,13 @@ class Gate(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """An unfinished task in the graph."""
+    """An unfinished task in the graph; ``due_at`` is when it comes back by itself if it is parked."""
 
     id: str
     status: str
     title: str
     created_at: int
+    due_at: int | None = None
 
 
 class Stray(NamedTuple):

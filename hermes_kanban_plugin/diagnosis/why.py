@@ -145,8 +145,13 @@ def _triage(case: Case, facts: BoardFacts) -> Answer:
 def _scheduled(case: Case, facts: BoardFacts) -> Answer:
     why = _reason_of(case)
     reason = f"it was parked {span(facts.now - case.since)} ago" + (f": {why}" if why else "")
-    event = by_person("unblock it when its time has come; nothing else wakes it", own("unblock", case.task.id))
-    return answer(case, "scheduled", reason, event, since=case.since)
+    if case.due_at is None:
+        event = by_person("unblock it when its time has come; nothing else wakes it", own("unblock", case.task.id))
+    elif case.due_at > facts.now:
+        event = by_timer(f"it comes back in {span(case.due_at - facts.now)}", case.due_at)
+    else:
+        event = by_tick("its time has come; the next tick brings it back")
+    return answer(case, "scheduled", reason, event, since=case.since, due_at=case.due_at)
 
 
 # --- running --------------------------------------------------------------------------------------------------------

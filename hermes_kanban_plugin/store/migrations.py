@@ -132,6 +132,16 @@ def _add_tokens(database: Database) -> None:
         runs.add_column(column, int)
 
 
+@steps(name="0007_timers")
+def _create_timers(database: Database) -> None:
+    """Create when parked tasks come back."""
+    cast("Table", database["kp_timers"]).create(
+        {"task_id": str, "event_id": int, "due_at": int, "actor": str},
+        pk="task_id",
+        not_null={"event_id", "due_at", "actor"},
+    )
+
+
 def is_current(connection: sqlite3.Connection) -> bool:
     """Say whether every step was applied; reads only.
 

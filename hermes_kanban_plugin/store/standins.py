@@ -36,6 +36,7 @@ NAMED = {
         "probe_run_id", "closed_at",
     ),
     "kp_completions": ("task_id", "run_id", "at", "summary", "decided_at"),
+    "kp_timers": ("task_id", "event_id", "due_at"),
     "kp_flags": ("name", "value", "actor", "since"),
 }  # fmt: skip
 

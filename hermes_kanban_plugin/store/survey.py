@@ -54,7 +54,9 @@ SELECT tasks.*,
             AND kp_completions.run_id = last.id) AS late_run,
     (SELECT count(*) FROM kp_runs WHERE kp_runs.task_id = tasks.id AND kp_runs.claimed_at > :now - 3600)
         AS recent_starts,
-    (SELECT max(created_at) FROM task_comments WHERE task_comments.task_id = tasks.id) AS commented_at
+    (SELECT max(created_at) FROM task_comments WHERE task_comments.task_id = tasks.id) AS commented_at,
+    (SELECT kp_timers.due_at FROM kp_timers WHERE kp_timers.task_id = tasks.id AND kp_timers.event_id = turn.id)
+        AS due_at
 FROM tasks
     LEFT JOIN task_runs AS last
         ON last.id = (SELECT max(newest.id) FROM task_runs AS newest WHERE newest.task_id = tasks.id)
@@ -103,13 +105,17 @@ OPEN_LINKS = f"""
 SELECT task_links.parent_id, task_links.child_id
 FROM task_links JOIN tasks AS parent ON parent.id = task_links.parent_id JOIN tasks ON tasks.id = task_links.child_id
 WHERE {_OPEN_PARENT} AND {_UNFINISHED} LIMIT :limit"""
-LINKED_TASKS = f"""
-SELECT tasks.id, tasks.status, tasks.title, tasks.created_at FROM tasks
+_LINKED = """
+SELECT tasks.id, tasks.status, tasks.title, tasks.created_at,
+    (SELECT kp_timers.due_at FROM kp_timers WHERE kp_timers.task_id = tasks.id AND kp_timers.event_id = (
+        SELECT max(parked.id) FROM task_events AS parked
+        WHERE parked.task_id = tasks.id AND parked.kind = 'scheduled')) AS due_at
+FROM tasks"""
+LINKED_TASKS = f"""{_LINKED}
 WHERE {_UNFINISHED}
     AND (tasks.id IN (SELECT parent_id FROM task_links) OR tasks.id IN (SELECT child_id FROM task_links))
 LIMIT :limit"""
-LINKED_TASK = f"""
-SELECT tasks.id, tasks.status, tasks.title, tasks.created_at FROM tasks WHERE {_UNFINISHED} AND tasks.id = :task_id"""
+LINKED_TASK = f"{_LINKED} WHERE {_UNFINISHED} AND tasks.id = :task_id"
 LINKS_OF = f"""
 SELECT task_links.parent_id, task_links.child_id
 FROM task_links JOIN tasks AS parent ON parent.id = task_links.parent_id JOIN tasks ON tasks.id = task_links.child_id

@@ -14,7 +14,7 @@ from hermes_kanban_plugin.cli.parser import build
 pytestmark = pytest.mark.host
 
 VERBS = ("create", "list", "show", "runs", "claim", "heartbeat", "complete", "block", "unblock", "link", "dispatch",
-         "reclaim", "init", "edit")  # fmt: skip
+         "reclaim", "init", "edit", "schedule")  # fmt: skip
 # Verbs that the host does not have.
 OURS = ("events", "scan", "dispatcher", "service", "setup", "status", "doctor", "stop", "accept", "why", "pause",
         "resume", "cancel", "backup", "restore", "export", "completion")  # fmt: skip
@@ -32,6 +32,7 @@ LEFT_OUT = {
     ("show", "--state-name"): "a filter over runs that --json and jq answer",
     ("runs", "--state-type"): "a filter over runs that --json and jq answer",
     ("runs", "--state-name"): "a filter over runs that --json and jq answer",
+    ("schedule", "--ids"): "each task has a time of its own",
     ("edit", "--result"): "handed to the host as it stands, which changes the result of a finished task",
     ("edit", "--summary"): "goes with --result",
     ("edit", "--metadata"): "goes with --result",
@@ -40,6 +41,12 @@ LEFT_OUT = {
 ADDED = {
     ("claim", "--json"): "a script needs the run id and the lock",
     ("create", "--idempotency-scope"): "an alert that comes again needs a new card (failure mode D10)",
+    ("create", "--start-at"): "a task that waits for a time (failure mode D11)",
+    ("create", "--start-in"): "likewise",
+    ("schedule", "--at"): "likewise",
+    ("schedule", "--in"): "likewise",
+    ("schedule", "--dry-run"): "what it would do",
+    ("schedule", "--json"): "every command of an operator prints JSON",
     ("init", "--json"): "a script needs the path",
     ("complete", "--artifact"): "command workers hand over files, as the agent tool does",
     ("reclaim", "--stale"): "all that is proven gone at once",

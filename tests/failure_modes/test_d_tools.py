@@ -9,11 +9,13 @@ import sys
 import pytest
 
 from hermes_kanban_plugin import toolkit
+from hermes_kanban_plugin.cli.main import main
+from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.dispatch.ownership import Caller
 from hermes_kanban_plugin.errors import PhantomCards
 from hermes_kanban_plugin.host import toolsets
 from hermes_kanban_plugin.store.outcomes import Handoff
-from tests.failure_modes.conftest import Stage
+from tests.failure_modes.conftest import Stage, reason
 
 
 def test_D3_an_invented_card_holds_the_completion_and_says_how_to_go_on(stage: Stage) -> None:
@@ -92,3 +94,21 @@ def test_D5_another_configuration_holds_nobody_back(home, text: str) -> None:
     (home / "profiles" / "mute" / "config.yaml").write_text(text)
     assert not toolsets.hides_board_tools("mute")
     assert not toolsets.hides_board_tools("nobody")
+
+
+def test_D11_a_task_starts_by_itself_when_its_time_has_come(stage: Stage) -> None:
+    parked, made = stage.create(), stage.create(start_at=stage.now + 3600)
+    assert main(["schedule", parked, "--in", "1h", "wait", "for", "the", "market"]) == 0
+    stage.execute("UPDATE kp_timers SET due_at = :at WHERE task_id = :id", at=stage.now + 3600, id=parked)
+    for task_id in (parked, made):
+        answer = reason(stage, task_id)
+        assert (answer.code, answer.next.by, answer.next.at) == ("scheduled", By.TIMER, stage.now + 3600)
+    assert stage.started(3599) == []
+    assert sorted(stage.started(1)) == sorted([parked, made])
+
+
+def test_D11_a_task_that_is_parked_without_a_time_says_that_a_person_wakes_it(stage: Stage) -> None:
+    task_id = stage.create()
+    stage.execute("UPDATE tasks SET status = 'scheduled' WHERE id = :id", id=task_id)
+    answer = reason(stage, task_id)
+    assert (answer.next.by, answer.next.command) == (By.PERSON, f"hermes-kanban unblock {task_id}")
