@@ -51,8 +51,10 @@ def named_in(text: str, task: Task, location: BoardLocation) -> list[str]:
     return [path for path in dict.fromkeys(paths) if Path(path).is_file()]
 
 
-def preserve(paths: Sequence[str], task: Task, location: BoardLocation) -> Preserved:
+def preserve(paths: Sequence[str], task: Task, location: BoardLocation, *, dry_run: bool = False) -> Preserved:
     """Copy those deliverables that lie in the scratch workspace to the task's attachments; others stay where they are.
+
+    In a dry run they are looked at, and none is copied.
 
     Raises:
         ArtifactNotPreserved: a declared file of the scratch workspace is missing, no regular file, larger than
@@ -66,7 +68,7 @@ def preserve(paths: Sequence[str], task: Task, location: BoardLocation) -> Prese
             if workspace is None or not source.resolve().is_relative_to(workspace.resolve()):
                 kept.paths.append(path)
                 continue
-            copy = _copy(source, location.attachments / task.id)
+            copy = _copy(source, location.attachments / task.id, dry_run=dry_run)
         except (OSError, ValueError, RuntimeError) as problem:  # also: no such user after ~, a NUL in the path
             kept.discard()
             raise _refusal(path, getattr(problem, "strerror", None) or str(problem)) from problem
@@ -86,11 +88,13 @@ def scratch_of(task: Task, location: BoardLocation) -> Path | None:
     return Path(task.workspace_path) if managed else None
 
 
-def _copy(source: Path, folder: Path) -> StoredArtifact:
+def _copy(source: Path, folder: Path, *, dry_run: bool) -> StoredArtifact:
     if not source.is_file():
         raise _refusal(str(source), "it is missing or not a regular file")
     if source.stat().st_size > MAX_BYTES:
         raise _refusal(str(source), f"it is larger than {MAX_BYTES} bytes")
+    if dry_run:
+        return StoredArtifact(source.name, str(folder / source.name), source.stat().st_size)
     folder.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as original:
         target, stream = _open_free_name(folder, source.name)

@@ -16,12 +16,10 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from hermes_kanban_plugin import locations, wake
 from hermes_kanban_plugin.artifacts import Preserved
 from hermes_kanban_plugin.clock import Clock
-from hermes_kanban_plugin.errors import BoardUnusable, InvalidArgument, UnknownTask
+from hermes_kanban_plugin.errors import BoardUnusable, UnknownTask
 from hermes_kanban_plugin.models import TaskDraft
 from hermes_kanban_plugin.store import (
     blocks,
@@ -113,6 +111,7 @@ class Board:
         self.location = location
         self.clock = clock
         self.path = str(location.database)
+        self.is_rehearsal = False
         self._plugin_migrations = tuple(plugin_migrations)
         self._writer: sqlite3.Connection | None = None
         self.reader = connection.open_reader(self.path)
@@ -178,6 +177,7 @@ class Board:
         """Return a throw-away copy of this board in memory: what is tried on it changes no byte of this one."""
         copy = object.__new__(type(self))
         copy.location, copy.clock, copy.path, copy._plugin_migrations = self.location, self.clock, self.path, ()
+        copy.is_rehearsal = True
         copy.reader = copy._writer = connection.open_copy(self.reader)
         copy._guard([copy.reader])
         copy._prepare(copy.reader)
@@ -245,12 +245,7 @@ class Board:
         Raises:
             InvalidArgument: a field is wrong or a parent does not exist; nothing was added.
         """
-        try:
-            draft = TaskDraft.model_validate(fields)
-        except ValidationError as problem:
-            first = problem.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidArgument(f"{field or 'task'}: {first['msg']}") from problem
+        draft = TaskDraft.of(fields)
         columns = draft.model_dump() | {"status": draft.wished_status, "goal_mode": int(draft.goal_mode)}
         if draft.workspace_kind in ("dir", "worktree") and not draft.workspace_path:
             columns["workspace_path"] = locations.metadata_of(self.location).get("default_workdir")
@@ -344,6 +339,8 @@ class Board:
         return promotion.promote_all(self.writer, self.clock.now())
 
     def tidy(self) -> list[str]:
-        """Remove the scratch workspaces that nobody needs; returns the ids of their tasks."""
+        """Remove the scratch workspaces that nobody needs; returns the ids of their tasks. A copy removes none."""
+        if self.is_rehearsal:
+            return []
         roots = [str(self.location.workspaces)]
         return [gone.task_id for gone in cleanups.remove_due(self.writer, roots)]

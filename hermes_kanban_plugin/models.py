@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - pydantic resolves it at run time
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from hermes_kanban_plugin.errors import InvalidArgument
 from hermes_kanban_plugin.identity import Place, ProcessIdentity
 from hermes_kanban_plugin.rules import Status as Status
 from hermes_kanban_plugin.store.leases import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_TEXT = 1_000_000
 # The lane of a task that somebody claimed by hand: no supervisor, only a lease.
@@ -216,6 +228,20 @@ class TaskDraft(Frozen):
     goal_max_turns: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     session_id: str | None = None
     start_at: Annotated[int, Field(gt=0, lt=2**40)] | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> TaskDraft:
+        """Return the draft of some fields.
+
+        Raises:
+            InvalidArgument: a field is wrong; the message names it.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidArgument(f"{field or 'task'}: {first['msg']}") from problem
 
     @field_validator("title")
     @classmethod

@@ -63,6 +63,11 @@ class Call(NamedTuple):
     caller: Caller
     lease: Lease | None
 
+    def fire(self, event: str, **fields: Any) -> None:
+        """Tell the host's plugins about a change that is committed; what was only tried on a copy is none."""
+        if not self.board.is_rehearsal:
+            host.fire_lifecycle_hook(event, **fields)
+
     def settings(self) -> PluginSettings:
         """Return our settings; one that cannot be read now must not cost a worker its tools: defaults count then."""
         return configuration.load_or_default(self.board.location.root).plugin
@@ -121,8 +126,22 @@ def perform(tool: Tool, manager: Manager, arguments: Any, caller: Caller) -> dic
         KanbanError: it was refused or failed; nothing was changed.
     """
     parsed = _parse(tool, arguments)
+    with open_board((parsed.board or "").strip() or None) as board:
+        return _perform_on(board, tool, manager, parsed, caller)
+
+
+def rehearse(board: Board, tool: Tool, manager: Manager, arguments: Any, caller: Caller) -> dict[str, Any]:
+    """Run a tool on a copy of a board, which it then is changed on; returns its answer.
+
+    Raises:
+        KanbanError: it would be refused.
+    """
+    return _perform_on(board, tool, manager, _parse(tool, arguments), caller)
+
+
+def _perform_on(board: Board, tool: Tool, manager: Manager, parsed: Any, caller: Caller) -> dict[str, Any]:
     task_id = _task_id(parsed, caller)
-    with open_board((parsed.board or "").strip() or None) as board, translating(board.path):
+    with translating(board.path):
         _check_ownership(manager, caller, task_id, tool.name, board)
         checked = Call(board, board.task(task_id), caller, caller.lease if caller.is_worker else None)
         return tool.handler(checked, parsed)

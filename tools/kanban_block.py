@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from hermes_kanban_plugin import host, rules
+from hermes_kanban_plugin import rules
 from hermes_kanban_plugin.errors import InvalidArgument
 from hermes_kanban_plugin.toolkit import Call, Text, Tool, ToolArguments, clean
 
@@ -51,7 +51,7 @@ def block(call: Call, arguments: Arguments) -> dict[str, Any]:
     else:
         status = call.board.block(task.id, reason, kind, call.caller.profile)
         run_id = call.board.runs(task.id)[-1].id
-    host.fire_lifecycle_hook(
+    call.fire(
         "kanban_task_blocked",
         task_id=task.id,
         board=call.board.slug,

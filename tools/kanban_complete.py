@@ -20,6 +20,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.toolkit import Call, Text, TextList, Tool, ToolArguments, clean
 
 if TYPE_CHECKING:
+    from hermes_kanban_plugin.artifacts import Preserved
     from hermes_kanban_plugin.store.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     shortfalls = acceptance.try_checks(call, summary or result)
     reason = acceptance.reason_to_withhold(call, shortfalls, metadata, summary or result)
     promised = _promised_files(call, arguments, metadata, f"{summary or ''}\n{result or ''}")
-    kept = artifacts.preserve(promised, task, call.board.location)
+    kept = artifacts.preserve(promised, task, call.board.location, dry_run=call.board.is_rehearsal)
     if kept.paths:
         metadata["artifacts"] = kept.paths
     handoff = Handoff(summary, result, metadata or None, verified, kept.copies)
@@ -80,13 +81,13 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
     except Superseded as refusal:
         if call.lease is not None and call.board.keep_completion(call.lease, handoff):
             raise CompletionKept(task.id, call.lease.run_id) from refusal
-        kept.discard()
+        _discard(call, kept)
         raise
     except BaseException:
-        kept.discard()
+        _discard(call, kept)
         raise
     _tidy(call)
-    host.fire_lifecycle_hook(
+    call.fire(
         "kanban_task_completed",
         task_id=task.id,
         board=call.board.slug,
@@ -95,6 +96,11 @@ def complete(call: Call, arguments: Arguments) -> dict[str, Any]:
         summary=summary or result,
     )
     return {"task_id": task.id, "run_id": run_id}
+
+
+def _discard(call: Call, kept: Preserved) -> None:
+    if not call.board.is_rehearsal:  # which copied nothing: what stands there is somebody else's
+        kept.discard()
 
 
 def _tidy(call: Call) -> None:
@@ -117,7 +123,7 @@ def _finish(call: Call, handoff: Handoff) -> int | None:
 def _withhold(call: Call, lease: Lease, handoff: Handoff, reason: str) -> dict[str, Any]:
     """End the run and leave the hand-off to a person; the worker is told that it is done."""
     completions.withhold(call.board.writer, lease, handoff, reason, call.board.clock.now())
-    host.fire_lifecycle_hook(
+    call.fire(
         "kanban_task_blocked", task_id=lease.task_id, board=call.board.slug, assignee=call.task.assignee,
         run_id=lease.run_id, reason=reason,
     )  # fmt: skip

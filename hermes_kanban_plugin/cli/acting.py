@@ -24,7 +24,7 @@ from hermes_kanban_plugin.store.leases import ClaimTerms
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import Task
@@ -45,12 +45,15 @@ _HOW = {
 def init(args: argparse.Namespace) -> None:
     """Make the board if it is missing; an existing one is left alone."""
     location = locations.locate(args.board)
-    made = create_board(location)
-    with open_board(args.board):
-        pass  # an existing file must be a board
+    made = not location.database.exists() if args.dry_run else create_board(location)
+    if not (args.dry_run and made):
+        with open_board(args.board):
+            pass  # an existing file must be a board
     if args.json:
-        return output.print_json({"board": location.slug, "path": str(location.database), "created": made})
-    return output.print_line("created" if made else "exists already:", f"board {location.slug}", location.database)
+        said = {"board": location.slug, "path": str(location.database), "created": made, "dry_run": args.dry_run}
+        return output.print_json(said)
+    done = ("would create" if args.dry_run else "created") if made else "exists already:"
+    return output.print_line(done, f"board {location.slug}", location.database)
 
 
 def create(args: argparse.Namespace) -> None:
@@ -62,22 +65,26 @@ def create(args: argparse.Namespace) -> None:
     fields |= {"workspace_kind": kind, "workspace_path": path, "branch_name": args.branch, "parents": args.parent}
     fields |= {"start_at": times.chosen(args.start_at, args.start_in, "--start-at", "--start-in")}
     fields |= {"max_runtime_seconds": args.max_runtime, "session_id": os.environ.get("HERMES_SESSION_ID")}
-    with open_board(args.board, create=locations.locate(args.board).slug == locations.DEFAULT_BOARD) as board:
+    fits_any_board = locations.locate(args.board).slug == locations.DEFAULT_BOARD
+    with board_or_copy(args, create=fits_any_board and not args.dry_run) as board:
         task = board.task(board.create_task(**fields))
         gates = _gates(board, args.parent)
     if args.json:
         return output.print_json(task)
-    output.print_line("created", task.id, task.status)
+    output.print_line("would create" if args.dry_run else "created", task.id, task.status)
     return _name_gates(gates)
 
 
 def link(args: argparse.Namespace) -> None:
     """Make one task wait for another."""
-    with open_board(args.board) as board:
+    with board_or_copy(args) as board:
         board.link(args.parent_id, args.child_id)
-        gates = _gates(board, [args.parent_id])
-    output.print_line("linked", args.parent_id, "->", args.child_id)
-    _name_gates(gates)
+        gates, status = _gates(board, [args.parent_id]), board.task(args.child_id).status
+    if args.json:
+        said = {"parent_id": args.parent_id, "child_id": args.child_id, "status": status, "dry_run": args.dry_run}
+        return output.print_json(said)
+    output.print_line("would link" if args.dry_run else "linked", args.parent_id, "->", args.child_id)
+    return _name_gates(gates)
 
 
 def _gates(board: Board, parents: Sequence[str]) -> list[Task]:
@@ -94,7 +101,7 @@ def _name_gates(gates: Sequence[Task]) -> None:
 
 def claim(args: argparse.Namespace) -> None:
     """Take a ready task in a terminal: a lease without a supervisor, kept alive by ``heartbeat``."""
-    with open_board(args.board) as board:
+    with board_or_copy(args) as board:
         task = board.task(args.task_id)
         prefix = f"{socket.gethostname() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"
         leases = board.claim([task.id], ClaimTerms(prefix, board.clock.now() + args.ttl, TERMINAL))
@@ -107,7 +114,8 @@ def claim(args: argparse.Namespace) -> None:
     if args.json:
         return output.print_json(task)
     until = output.moment(task.claim_expires)
-    return output.print_line("claimed", task.id, f"run {task.current_run_id}, lease until {until}")
+    done = "would claim" if args.dry_run else "claimed"
+    return output.print_line(done, task.id, f"run {task.current_run_id}, lease until {until}")
 
 
 def heartbeat(args: argparse.Namespace) -> None:
@@ -152,9 +160,9 @@ def unblock(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def board_or_copy(args: argparse.Namespace) -> Iterator[Board]:
+def board_or_copy(args: argparse.Namespace, *, create: bool = False) -> Iterator[Board]:
     """Open the board of a verb or, with ``--dry-run``, a copy of it in memory on which everything may be tried."""
-    with open_board(args.board) as board:
+    with open_board(args.board, create=create) as board:
         if not args.dry_run:
             yield board
             return
@@ -189,12 +197,27 @@ def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: 
     if len(task_ids) > 1:
         with open_board(args.board) as board:
             task_ids = _refuse_strangers(board, verb, task_ids)
-    for task_id in task_ids:
-        if verb != "heartbeat" and not caller.is_worker:
-            with open_board(args.board) as board:
+    answers = []
+    with board_or_copy(args) as board:
+        for task_id in task_ids:
+            given = {"task_id": task_id, "board": args.board, **fields}
+            if args.dry_run:
+                answers.append(toolkit.rehearse(board, tool, manager, given, caller))
+                continue
+            if verb != "heartbeat" and not caller.is_worker:
                 stop_foreign_worker(board, board.task(task_id), verb)
-        answer = toolkit.perform(tool, manager, {"task_id": task_id, "board": args.board, **fields}, caller)
-        output.print_line(verb, *(f"{key}={value}" for key, value in answer.items()))
+            answers.append(toolkit.perform(tool, manager, given, caller))
+            if not args.json:
+                _print_answer(verb, answers[-1])
+    if args.json:
+        return output.print_json([{**answer, "dry_run": args.dry_run} for answer in answers])
+    for answer in answers if args.dry_run else ():
+        _print_answer(f"would {verb}", answer)
+    return None
+
+
+def _print_answer(verb: str, answer: Mapping[str, Any]) -> None:
+    output.print_line(verb, *(f"{key}={value}" for key, value in answer.items()))
 
 
 def _refuse_strangers(board: Board, verb: str, words: Sequence[str]) -> list[str]:

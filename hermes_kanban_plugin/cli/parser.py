@@ -116,6 +116,11 @@ def _verb(verbs: _Verbs, name: str, run: str, about: str, *, json: bool = False)
     return parser
 
 
+def _trying(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    words.add_trying_flags(parser)
+    return parser
+
+
 def _add_reading(verbs: _Verbs) -> None:
     listing = _verb(verbs, "list", "reading.list_tasks", "list tasks, best first", json=True)
     listing.add_argument("--mine", action="store_true", help="only tasks of $HERMES_PROFILE")
@@ -137,8 +142,8 @@ def _add_reading(verbs: _Verbs) -> None:
 
 
 def _add_creating(verbs: _Verbs) -> None:
-    _verb(verbs, "init", "acting.init", "make the board if it is missing", json=True)
-    create = _verb(verbs, "create", "acting.create", "add a task", json=True)
+    _trying(_verb(verbs, "init", "acting.init", "make the board if it is missing"))
+    create = _trying(_verb(verbs, "create", "acting.create", "add a task"))
     create.add_argument("title")
     create.add_argument("--body", help="what is to be done")
     create.add_argument("--assignee", help="a profile, or a lane of the settings")
@@ -164,27 +169,28 @@ def _add_creating(verbs: _Verbs) -> None:
     create.add_argument("--goal", action="store_true", dest="goal_mode", help="work until a judge agrees")
     create.add_argument("--goal-max-turns", type=positive, metavar="N")
     create.add_argument("--initial-status", choices=("running", "blocked"), default="running")
-    link = _verb(verbs, "link", "acting.link", "make one task wait for another")
+    link = _trying(_verb(verbs, "link", "acting.link", "make one task wait for another"))
     link.add_argument("parent_id")
     link.add_argument("child_id")
 
 
 def _add_working(verbs: _Verbs) -> None:
-    claim = _verb(verbs, "claim", "acting.claim", "take a ready task yourself, in a terminal", json=True)
+    claim = _trying(_verb(verbs, "claim", "acting.claim", "take a ready task yourself, in a terminal"))
     claim.add_argument("task_id")
     claim.add_argument(
         "--ttl", type=positive, default=900, metavar="SECONDS", help="how long the claim lasts (default 900)"
     )
-    heartbeat = _verb(verbs, "heartbeat", "acting.heartbeat", "say that the work goes on; extends the lease")
+    beating = "say that the work goes on; extends the lease"
+    heartbeat = _trying(_verb(verbs, "heartbeat", "acting.heartbeat", beating))
     heartbeat.add_argument("task_id")
     heartbeat.add_argument("--note")
-    complete = _verb(verbs, "complete", "acting.complete", "mark tasks done")
+    complete = _trying(_verb(verbs, "complete", "acting.complete", "mark tasks done"))
     complete.add_argument("task_ids", nargs="+", metavar="task_id")
     complete.add_argument("--result", help="a result line")
     complete.add_argument("--summary", help="what was done (one task only)")
     complete.add_argument("--metadata", help="facts as a JSON object (one task only)")
     complete.add_argument("--artifact", action="append", metavar="PATH", help="a file to keep (repeatable)")
-    block = _verb(verbs, "block", "acting.block", "park tasks, with a reason")
+    block = _trying(_verb(verbs, "block", "acting.block", "park tasks, with a reason"))
     block.add_argument("task_id")
     block.add_argument("reason", nargs="*")
     block.add_argument("--ids", nargs="+", default=[], metavar="TASK", help="more tasks with the same reason")
@@ -192,10 +198,9 @@ def _add_working(verbs: _Verbs) -> None:
 
 
 def _add_operating(verbs: _Verbs) -> None:
-    unblock = _verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again", json=True)
+    unblock = _trying(_verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again"))
     unblock.add_argument("task_ids", nargs="+", metavar="task_id")
     unblock.add_argument("--reason", help="kept as a comment")
-    unblock.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
     for word in (*words.NEW, *words.EXTENDED):
         parser = _verb(verbs, word.name, word.run, word.about)
         if word.name == "reclaim":

@@ -47,24 +47,25 @@ def _add_why_flags(parser: argparse.ArgumentParser) -> None:
 def _add_stop_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task_id")
     parser.add_argument("--reason", help="kept in the history")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
-def _add_trying_flags(parser: argparse.ArgumentParser) -> None:
+def add_trying_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb has that changes something."""
     parser.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_reclaim_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stale", action="store_true", help="instead of one task: every task whose run is proven gone")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
 def _add_edit_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clear-claim", action="store_true", help="take away the claim of a run that has gone")
     parser.add_argument("--clear-skills", action="store_true", help="forget the skills that its worker must load")
     parser.add_argument("--reset-failures", action="store_true", help="count failures anew; a block stays")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
 def _add_accept_flags(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +77,7 @@ def _add_accept_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_board_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every board of the kanban home")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
 def _add_pause_flags(parser: argparse.ArgumentParser) -> None:
@@ -107,13 +108,13 @@ def _add_cancel_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task_id")
     parser.add_argument("--subtree", action="store_true", help="and every task that waits for it")
     parser.add_argument("--reason", help="kept in the history")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
 def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", type=moment, metavar="WHEN", help="until then: 2027-03-01, 09:30, or both")
     parser.add_argument("--in", type=duration, dest="after", metavar="TIME", help="for so long: 90s, 30m, 2h, 1d")
-    _add_trying_flags(parser)
+    add_trying_flags(parser)
 
 
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,11 @@ ADDED = {
     ("reclaim", "--stale"): "all that is proven gone at once",
     ("reclaim", "--dry-run"): "what it would do",
     ("reclaim", "--json"): "every command of an operator prints JSON",
+    **{
+        (verb, "--dry-run"): "what it would do"
+        for verb in ("init", "create", "link", "claim", "heartbeat", "complete", "block")
+    },
+    **{(verb, "--json"): "every command prints JSON" for verb in ("link", "heartbeat", "complete", "block")},
     ("unblock", "--dry-run"): "what it would do",
     ("unblock", "--json"): "every command of an operator prints JSON",
     ("edit", "--dry-run"): "what it would do",

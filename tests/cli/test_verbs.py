@@ -18,7 +18,7 @@ def test_the_installed_script_is_the_same_command(command) -> None:
 
 def test_init_makes_a_board_once(command) -> None:
     first = command.ok("init", "--json").json
-    assert first == {"board": "default", "path": str(command.board), "created": True}
+    assert first == {"board": "default", "path": str(command.board), "created": True, "dry_run": False}
     before = command.board.read_bytes()
     assert command.ok("init", "--json").json["created"] is False
     assert "exists already" in command.ok("init").out
