@@ -49,7 +49,9 @@ def dispatcher(args: argparse.Namespace) -> int:
         parentage.leave_path()
     listener = _print_json_reports if args.json else _print_reports
     board = locations.locate_existing(args.board).slug if args.board else None
-    serving = Dispatcher(Runtime(), board, listener, drains=args.drain, stops_workers=args.stop_workers)
+    ends = {"drains": args.drain, "stops_workers": args.stop_workers}
+    pulse = parentage.Pulse().beat if args.until_eof else _nothing
+    serving = Dispatcher(Runtime(), board, listener, **ends, pulse=pulse)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: serving.stop(signal.Signals(received).name))
     if args.until_eof:
@@ -57,6 +59,10 @@ def dispatcher(args: argparse.Namespace) -> int:
         parentage.watch_input(lambda: serving.stop("the process that started it ended"))
     serving.run()
     return 0
+
+
+def _nothing() -> None:
+    """Show nobody that we work."""
 
 
 def scan(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from hermes_kanban_plugin.store import dispatchers
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hermes_kanban_plugin.identity import ProcessIdentity
     from hermes_kanban_plugin.locations import BoardLocation
@@ -47,8 +47,8 @@ class Leadership:
         self._new: list[BoardLocation] = []
         self._named: ProcessIdentity | None = None
 
-    def acquire(self, stop: threading.Event) -> bool:
-        """Wait until the lock is had; returns False if told to stop before.
+    def acquire(self, stop: threading.Event, pulse: Callable[[], None] = lambda: None) -> bool:
+        """Wait until the lock is had, calling ``pulse`` meanwhile; returns False if told to stop before.
 
         Raises:
             BoardUnusable: the lock file cannot be made.
@@ -59,6 +59,7 @@ class Leadership:
                 log.info(entry("wait", f"another dispatcher holds {self._lock.path}; waiting to take over"))
                 waiting = True
             self._name_frozen_holder()
+            pulse()
             if stop.wait(RETRY_SECONDS):
                 return False
         return True

@@ -45,7 +45,8 @@ class Dispatcher:
     """Serves all boards of a home, or one of them, until it is told to stop.
 
     ``drains`` makes it stay, starting nothing, until the running workers are done; ``stops_workers`` makes it tell
-    their supervisors to release them. Without either they go on by themselves.
+    their supervisors to release them. Without either they go on by themselves. ``pulse`` is called before each tick, and
+    so at least once a second as long as it works.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Dispatcher:
         *,
         drains: bool = False,
         stops_workers: bool = False,
+        pulse: Callable[[], None] = lambda: None,
     ) -> None:
         self.runtime = runtime
         self.drains = drains
         self.stops_workers = stops_workers
         self._board = board
         self._listener = listener
+        self._pulse = pulse
         # A tick that is under way looks at it too, and launches nothing more.
         self._stop = runtime.stopping = threading.Event()
         self._hurry = threading.Event()
@@ -88,7 +91,7 @@ class Dispatcher:
         Raises:
             BoardUnusable: the lock file cannot be made.
         """
-        if not self._leadership.acquire(self._stop):
+        if not self._leadership.acquire(self._stop, self._pulse):
             self.runtime.close()
             return
         self.runtime.keeps_ticks = True
@@ -120,6 +123,7 @@ class Dispatcher:
 
     def _serve_once(self, *, may_start: bool = True) -> None:
         """Tick every board, then sleep until something happens."""
+        self._pulse()
         self.runtime.reload()
         boards, everywhere = self._boards(), locations.serving_boards(self.runtime.root)
         self.runtime.keep_only([*boards, *everywhere])

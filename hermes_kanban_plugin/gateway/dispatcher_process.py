@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin.gateway import output
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 # Below "gateway", because the host writes only such loggers to the gateway's own log file.
@@ -34,6 +34,12 @@ LONGEST_PAUSE_SECONDS = 30.0
 # One that lived this long is no part of a row of failures.
 SETTLED_SECONDS = 60.0
 _FAREWELL_SECONDS = 0.5
+# A dispatcher says something every few seconds (cli/parentage.py). One that does not is stopped, starved or hangs: that
+# is said first, and in the end it is replaced. Whatever it was doing is compare-and-set and goes on with the next one.
+SILENCE_TOLD_SECONDS = 45.0
+SILENCE_ENDED_SECONDS = 300.0
+# A gateway that was itself stopped for an hour has heard nothing, and learned nothing from that.
+_LONGEST_LOOK_SECONDS = 1.0
 # What holds this package: the folder of installed packages, a checkout or a clone.
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -93,6 +99,7 @@ class DispatcherProcess:
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
         self._pause = FIRST_PAUSE_SECONDS
+        self._heard = threading.Event()
 
     @property
     def pid(self) -> int | None:
@@ -128,15 +135,44 @@ class DispatcherProcess:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._readers = [
-            output.read_lines(self._process.stdout, self._listener, "hermes-kanban reports"),
-            output.read_lines(self._process.stderr, output.log_line, "hermes-kanban log"),
+            output.read_lines(self._process.stdout, self._hear(self._listener), "hermes-kanban reports"),
+            output.read_lines(self._process.stderr, self._hear(output.log_line), "hermes-kanban log"),
         ]
         log.info("dispatcher pid %d started", self._process.pid)
 
+    def _hear(self, take: Callable[[str], None]) -> Callable[[str], None]:
+        """Return what takes a line and notes that there was one; an empty one says no more than that."""
+
+        def heard(line: str) -> None:
+            self._heard.set()
+            if line:
+                take(line)
+
+        return heard
+
     async def _watch(self, is_wanted: Callable[[], bool]) -> None:
-        """Return when the dispatcher is dead or not wanted any more."""
+        """Return when the dispatcher is dead or not wanted any more; one that hangs is made dead."""
+        silence, looked, told = 0.0, self._monotonic(), False
+        self._heard.clear()
         while self._process is not None and self._process.poll() is None and is_wanted():
             await self._sleep(POLL_SECONDS)
+            now = self._monotonic()
+            silence, looked = silence + min(now - looked, _LONGEST_LOOK_SECONDS), now
+            if self._heard.is_set():
+                self._heard.clear()
+                silence, told = 0.0, False
+            if silence >= SILENCE_TOLD_SECONDS and not told:
+                told = True
+                log.warning(
+                    "dispatcher pid %d gives no sign of life for %.0f s: it is stopped, starved or hangs; wake it with "
+                    "kill -CONT %d, otherwise it is replaced after %.0f s",
+                    self._process.pid, silence, self._process.pid, SILENCE_ENDED_SECONDS,
+                )  # fmt: skip
+            if silence >= SILENCE_ENDED_SECONDS:
+                self._process.kill()  # our own child, not buried yet: its pid is still its own
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_FAREWELL_SECONDS)
+                silence = 0.0
 
     def _bury(self, lived: float) -> float:
         """Say that the dispatcher died by itself; returns after how many seconds it is started again."""

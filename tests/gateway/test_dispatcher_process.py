@@ -187,6 +187,63 @@ def test_being_cancelled_twice_does_not_leave_it_behind(time: Time, caplog: pyte
     assert not lives(asyncio.run(play()))
 
 
+def test_one_that_gives_no_sign_of_life_is_named_and_then_replaced(
+    time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_process, "SILENCE_TOLD_SECONDS", 4.0)
+    monkeypatch.setattr(dispatcher_process, "SILENCE_ENDED_SECONDS", 8.0)
+
+    async def play() -> tuple[str, str]:
+        keeping = asyncio.create_task(python(time, PATIENT).keep(time.is_wanted))
+        first, second = await said(caplog, r"^pid (\d+)", 2)
+        time.wanted = False
+        await keeping
+        return first, second
+
+    first, _ = asyncio.run(play())
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    told = text.index(f"dispatcher pid {first} gives no sign of life for 4 s")
+    assert told < text.index(f"dispatcher pid {first} was killed by SIGKILL; workers go on")
+    assert not lives(int(first))
+
+
+def test_one_that_says_something_now_and_then_is_left_alone(
+    time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher_process, "SILENCE_TOLD_SECONDS", 4.0)
+    monkeypatch.setattr(dispatcher_process, "SILENCE_ENDED_SECONDS", 8.0)
+
+    async def play() -> None:
+        dispatcher = python(time, PATIENT)
+        keeping = asyncio.create_task(dispatcher.keep(time.is_wanted))
+        await said(caplog, r"^pid (\d+)")
+        while time.now < 60:
+            dispatcher._hear(lambda _: None)("")
+            await time.sleep(1.0)
+        time.wanted = False
+        await keeping
+
+    asyncio.run(play())
+    assert "no sign of life" not in caplog.text
+    assert "SIGKILL" not in caplog.text
+
+
+def test_a_gateway_that_was_stopped_itself_blames_nobody(
+    time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        keeping = asyncio.create_task(python(time, PATIENT).keep(time.is_wanted))
+        await said(caplog, r"^pid (\d+)")
+        time.now += 36_000  # for ten hours nobody looked
+        await asyncio.sleep(0.1)
+        time.wanted = False
+        await keeping
+
+    asyncio.run(play())
+    assert "no sign of life" not in caplog.text
+    assert "SIGKILL" not in caplog.text
+
+
 def test_the_lines_of_its_log_keep_their_level(time: Time, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["2026-01-02 03:04:05,678 INFO started t_1", "2026-01-02 03:04:05,679 ERROR board x: it", "Traceback: no"]
     source = f"import sys; print(*{lines!r}, sep=chr(10), file=sys.stderr, flush=True); sys.stdin.read()"

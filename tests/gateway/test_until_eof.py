@@ -145,7 +145,8 @@ def test_its_reports_name_the_claims(workshop: Workshop, start: Callable[..., su
     workshop.configure({"lane": "true"})
     task_id = workshop.board.create_task(title="x", assignee="lane")
     process = start()
-    (started,) = json.loads(process.stdout.readline())["started"]
+    report = next(line for line in process.stdout if line.strip())  # an empty line is a sign of life
+    (started,) = json.loads(report)["started"]
     assert (started["task_id"], started["run_id"], started["assignee"], started["review"]) == (
         task_id,
         1,
@@ -171,3 +172,34 @@ def test_what_it_starts_does_not_see_the_path_of_a_clone(
     process = start(command, env=variables, cwd=tmp_path)
     wait_for(lambda: workshop.board.task(task_id).status == "done" or process.poll(), "the task to be done")
     assert (workshop.home / "kanban" / "workspaces" / "seen").read_text().strip() == str(dependencies)
+
+
+def test_it_shows_its_gateway_that_it_works_also_while_it_waits_for_its_turn(
+    workshop: Workshop, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first, second = start(), start()
+    for process in (first, second):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
+    wait_for(lambda: term(workshop), "a leader")
+
+
+FROZEN = """
+import asyncio, os, sys
+from hermes_kanban_plugin.gateway import dispatcher_process as own
+own.SILENCE_TOLD_SECONDS, own.SILENCE_ENDED_SECONDS = 7.0, 8.0
+dispatcher = own.DispatcherProcess(own.command(), own.environment(os.environ), lambda line: None)
+asyncio.run(dispatcher.keep(lambda: True))
+"""
+
+
+def test_a_dispatcher_that_is_frozen_is_replaced_by_its_gateway(
+    workshop: Workshop, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    gateway = start([sys.executable, "-c", FROZEN])
+    frozen = wait_for(lambda: term(workshop).get("pid"), "a leader")
+    assert isinstance(frozen, int)
+    os.kill(frozen, signal.SIGSTOP)
+    wait_for(lambda: term(workshop).get("pid") not in (None, frozen), "another leader")
+    assert not lives(frozen)
+    gateway.terminate()
