@@ -96,6 +96,15 @@ class NoLateCompletion(CallerMistake):
         )
 
 
+class NoOutage(CallerMistake):
+    """There is no open outage of this number."""
+
+    def __init__(self, outage_id: int) -> None:
+        super().__init__(
+            f"there is no outage {outage_id}, or it is over already; list those that last: hermes-kanban outages"
+        )
+
+
 class ChangedMeanwhile(CallerMistake):
     """The row is not what the operator was shown; nothing was done."""
 

@@ -201,6 +201,9 @@ def _add_operating(verbs: _Verbs) -> None:
     unblock = _trying(_verb(verbs, "unblock", "acting.unblock", "open blocked or scheduled tasks again"))
     unblock.add_argument("task_ids", nargs="+", metavar="task_id")
     unblock.add_argument("--reason", help="kept as a comment")
+    outages = "list what fails the same way for several tasks, or say that it is over"
+    lasting = _trying(_verb(verbs, "outages", "lasting.list_or_close", outages))
+    lasting.add_argument("--close", type=positive, metavar="ID", help="this one is over: its tasks come back")
     for word in (*words.NEW, *words.EXTENDED):
         parser = _verb(verbs, word.name, word.run, word.about)
         if word.name == "reclaim":

@@ -74,4 +74,6 @@ def _outage(outage: Outage, facts: BoardFacts) -> Finding:
         f"theirs ({short(outage.signature, 80)}); {when}"
     )
     evidence = {**gathered(waiting), "signature": outage.signature, "failures": outage.failures, "next_probe_at": at}
-    return Finding(kind="outage", level=Level.ERROR, sentence=sentence, evidence=evidence, fix=own("status"))
+    evidence["outage"] = outage.id
+    fix = own("outages", "--close", str(outage.id))
+    return Finding(kind="outage", level=Level.ERROR, sentence=sentence, evidence=evidence, fix=fix)

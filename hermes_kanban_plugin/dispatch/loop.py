@@ -45,8 +45,8 @@ class Dispatcher:
     """Serves all boards of a home, or one of them, until it is told to stop.
 
     ``drains`` makes it stay, starting nothing, until the running workers are done; ``stops_workers`` makes it tell
-    their supervisors to release them. Without either they go on by themselves. ``pulse`` is called before each tick, and
-    so at least once a second as long as it works.
+    their supervisors to release them. Without either they go on by themselves. ``pulse`` is called before each tick,
+    and so at least once a second as long as it works.
     """
 
     def __init__(

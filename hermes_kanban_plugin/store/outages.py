@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import outages as rules
+from hermes_kanban_plugin.errors import NoOutage
 from hermes_kanban_plugin.outages import Fate, Probe
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -279,6 +280,21 @@ def _close(connection: sqlite3.Connection, outage: Outage, reason: str, now: int
         if wait:
             values = {"run_id": one.newest_run, "task_id": one.task_id, "retry_at": now + wait}
             connection.execute(SPREAD_RETURN, values)
+
+
+def close(connection: sqlite3.Connection, outage_id: int, actor: str, now: int) -> list[str]:
+    """End an outage because a person says that it is over; returns the tasks that come back, one by one.
+
+    Raises:
+        NoOutage: there is no such outage, or it is over already.
+    """
+    with immediate(connection):
+        outage = next((one for one in open_outages(connection) if one.id == outage_id), None)
+        if outage is None:
+            raise NoOutage(outage_id)
+        held = [one.task_id for one in waiting(connection, outage.signature)]
+        _close(connection, outage, f"closed by {actor}", now)
+        return held
 
 
 def choose_probes(connection: sqlite3.Connection, may_start: Callable[[Waiting], bool], now: int) -> list[str]:

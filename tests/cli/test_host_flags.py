@@ -17,7 +17,7 @@ VERBS = ("create", "list", "show", "runs", "claim", "heartbeat", "complete", "bl
          "reclaim", "init", "edit", "schedule")  # fmt: skip
 # Verbs that the host does not have.
 OURS = ("events", "scan", "dispatcher", "service", "setup", "status", "doctor", "stop", "accept", "why", "pause",
-        "resume", "cancel", "backup", "restore", "export", "completion")  # fmt: skip
+        "resume", "cancel", "backup", "restore", "export", "completion", "outages")  # fmt: skip
 # Verbs that the host has too; there its own stay (host/kanban_words.py), and ours answer another question.
 SAME_NAME = ("watch", "stats", "gc", "diagnostics")
 

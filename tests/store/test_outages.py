@@ -6,6 +6,7 @@ import pytest
 
 from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.errors import NoOutage
 from hermes_kanban_plugin.outages import Fate
 from hermes_kanban_plugin.store import failures, outages, outcomes
 from hermes_kanban_plugin.store.outcomes import Failure
@@ -271,3 +272,18 @@ def test_a_clock_that_was_set_back_does_not_put_the_probe_off(desk) -> None:
     desk.board.clock.jump(-86_400)
     assert len(choose(desk)) == 1
     assert choose(desk) == []
+
+
+def test_a_person_says_that_it_is_over(desk) -> None:
+    task_ids = outage_with(desk)
+    outage = only(desk)
+    assert outages.close(desk.writer, outage.id, "ann", desk.now) == task_ids
+    assert outages.open_outages(desk.writer) == []
+    row = desk.writer.execute("SELECT closed_at, closed_by FROM kp_outages").fetchone()
+    assert tuple(row) == (desk.now, "closed by ann")
+    assert counters(desk, task_ids) == [("ready", 0)] * 3
+    for again in (outage.id, outage.id + 1):
+        with pytest.raises(NoOutage, match="hermes-kanban outages"):
+            outages.close(desk.writer, again, "ann", desk.now)
+    fail(desk, desk.claim(task_ids[0]))  # what went before does not make the next one
+    assert outages.open_outages(desk.writer) == []
