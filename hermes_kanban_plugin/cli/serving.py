@@ -113,7 +113,7 @@ def _print_json_reports(reports: list[TickReport]) -> None:
 
 def _hand_over(board: Board, report: TickReport) -> int | None:
     """Wake the dispatcher that keeps the tick lock of a board, if there is one; returns its pid."""
-    term = dispatchers.serving(board.reader) if report.locked_out else None
+    term = dispatchers.serving(board.reader, board.clock.now()) if report.locked_out else None
     if term is None:
         return None
     wake.nudge(str(board.location.root))

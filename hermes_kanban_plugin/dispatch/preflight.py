@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import lanes, machine
 from hermes_kanban_plugin.dispatch.admission import admit, in_order, limits_of
@@ -18,7 +18,7 @@ from hermes_kanban_plugin.host import skills, toolsets
 from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.memory import Memory
 from hermes_kanban_plugin.models import Skipped
-from hermes_kanban_plugin.store import moves, queries
+from hermes_kanban_plugin.store import edits, moves, queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +38,13 @@ NO_TOOLS = (
 )
 
 
+class Lack(NamedTuple):
+    """What stands against a start: the reason, and whether the same again is a loop that parks the task."""
+
+    reason: str
+    recurs: bool
+
+
 def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[str, int]) -> list[Admitted]:
     """Return the tasks to start now: those that the caps admit and whose workers would find their skills.
 
@@ -55,11 +62,7 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
     while True:
         admission = admit(left, running, limits, lambda name: lanes.lane_of(name, plugin))
         chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
-        refused = {
-            one.task.id: reason
-            for one in chosen
-            if (reason := _lack(one, shelf_of) or _spent(context, one.task)) is not None
-        }
+        refused = {one.task.id: lack for one in chosen if (lack := _lack(context, one, shelf_of)) is not None}
         if not refused:
             context.skipped += admission.skipped
             return chosen
@@ -69,7 +72,16 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
         left = [task for task in left if task.id not in refused]
 
 
-def _lack(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | None:
+def _lack(context: TickContext, admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> Lack | None:
+    """Return what stands against a start, or None."""
+    reason = _missing(admitted, shelf_of)
+    if reason is not None:
+        return Lack(reason, recurs=True)
+    spent = _spent(context, admitted.task)
+    return Lack(spent, recurs=False) if spent is not None else None
+
+
+def _missing(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | None:
     """Return what a task's worker would lack, as a reason, or None."""
     if admitted.lane == lanes.HERMES and toolsets.hides_board_tools(admitted.assignee):
         return NO_TOOLS.format(profile=admitted.assignee)
@@ -103,11 +115,15 @@ def reason_for(profile: str, missing: Sequence[str], shelf: Shelf) -> str:
     )
 
 
-def _refuse(context: TickContext, task: Task, reason: str) -> None:
-    context.skipped.append(Skipped(task_id=task.id, reason=reason))
+def _refuse(context: TickContext, task: Task, lack: Lack) -> None:
+    context.skipped.append(Skipped(task_id=task.id, reason=lack.reason))
     if task.status != "ready":
         return
+    writer, seen = context.board.writer, moves.Seen(task.status, 0, "")
     try:
-        moves.block(context.board.writer, task.id, reason, KIND, ACTOR, context.now, moves.Seen(task.status, 0, ""))
+        if lack.recurs:
+            moves.block(writer, task.id, lack.reason, KIND, ACTOR, context.now, seen)
+        else:
+            edits.stop(writer, task.id, lack.reason, ACTOR, context.now, seen)
     except CallerMistake as mistake:
         log.info(entry("block_failed", str(mistake), board=context.board.slug, task=task.id))

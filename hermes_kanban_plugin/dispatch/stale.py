@@ -65,7 +65,7 @@ def take_back(
     while True:
         with locks.trying(locations.tick_lock(board.location.database)) as alone:
             # The dispatcher of ours that serves the board keeps the lock; beside it, each deed is a compare-and-set.
-            if alone or dispatchers.serving(board.reader) is not None:
+            if alone or dispatchers.serving(board.reader, board.clock.now()) is not None:
                 with translating(board.path):
                     return _sweep(TickContext(runtime, board, actor=actor, only=only))
         if time.monotonic() > deadline:

@@ -163,7 +163,7 @@ def _claim_the_house(
     found = []
     free = stack.enter_context(locks.trying(locations.dispatcher_lock(location.root)))
     if not free:
-        term = dispatchers.serving(former.reader) if former else None
+        term = dispatchers.serving(former.reader, now) if former else None
         who = f" (pid {term.dispatcher.pid})" if term else ""
         found.append(occupancy.Occupant(f"a dispatcher or gateway{who} serves this home"))
     if not stack.enter_context(locks.trying(locations.tick_lock(location.database))) and free:

@@ -23,6 +23,10 @@ WHERE term = :term AND ended_at IS NULL"""
 LATEST_TERM = "SELECT * FROM kp_dispatchers ORDER BY term DESC LIMIT 1"
 
 
+# The record of a dispatcher is written every ten seconds (dispatch/leadership.py).
+UNSEEN_SECONDS = 45
+
+
 class Term(NamedTuple):
     """One period of dispatching a board; ``ended_at`` is None while it lasts, and for ever after a crash."""
 
@@ -63,10 +67,15 @@ def latest(connection: sqlite3.Connection) -> Term | None:
     return Term(row["term"], dispatcher, row["began_at"], row["last_tick_at"], row["ended_at"])
 
 
-def serving(connection: sqlite3.Connection) -> Term | None:
-    """Return the term of the dispatcher that serves this board by its own record and lives, or None."""
+def serving(connection: sqlite3.Connection, now: int) -> Term | None:
+    """Return the term of the dispatcher that serves this board by its own record and lives, or None.
+
+    One that cannot be seen from here (another machine, another container) counts as long as it goes on ticking.
+    """
     term = latest(connection) if columns_of(connection, "kp_dispatchers") else None
     if term is None or term.ended_at is not None:
         return None
-    seen = identity.sight(term.dispatcher.pid)
-    return term if identity.judge(term.dispatcher, identity.here(), seen) is Verdict.ALIVE else None
+    verdict = identity.judge(term.dispatcher, identity.here(), identity.sight(term.dispatcher.pid))
+    if verdict is Verdict.UNKNOWN:
+        return term if now - term.last_tick_at <= UNSEEN_SECONDS else None
+    return term if verdict is Verdict.ALIVE else None

@@ -140,6 +140,11 @@ def test_K5_the_tokens_of_all_runs_add_up_and_a_spent_task_is_not_started(stage:
     for _ in range(10):
         assert stage.started(600) == []
     assert statistics.gather(stage.board).windows[0].tokens == {"puppet": (850, 150)}
-    stage.clock.advance(1)
-    stage.board.unblock(task_id, "ann")  # who grants the same again
-    assert stage.started(60) == [task_id]
+    for _ in range(3):
+        stage.clock.advance(1)
+        stage.board.unblock(task_id, "ann")  # who grants the same again, and that is no loop
+        assert stage.started(60) == [task_id]
+        leases.note_usage(stage.board.writer, stage.puppets.living[task_id], 2000, 0)
+        stage.fail(task_id)
+        assert stage.started(3600) == []
+        assert stage.status(task_id) == "blocked"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+from hermes_kanban_plugin import identity
+from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.identity import ProcessIdentity
 from hermes_kanban_plugin.store import dispatchers
 from hermes_kanban_plugin.store.dispatchers import Term
-from hermes_kanban_plugin.testing import violations
+from hermes_kanban_plugin.testing import FakeClock, violations
 
 FIRST = ProcessIdentity("machine", "boot", "pid:[1]", 100, 1.5)
 SECOND = ProcessIdentity("machine", "later boot", "pid:[1]", 100, None)
@@ -53,3 +57,20 @@ def test_each_write_is_about_one_term(desk) -> None:
     assert dispatchers.latest(desk.writer).last_tick_at == 1100
     dispatchers.end(desk.writer, 1, "late", 1300)
     assert dispatchers.latest(desk.writer).ended_at is None
+
+
+def test_who_serves_a_board_by_its_own_record(board: Board, clock: FakeClock) -> None:
+    me = identity.capture(os.getpid())
+    elsewhere = me._replace(host_id="another machine")
+    assert dispatchers.serving(board.writer, clock.now()) is None
+    for who, later in ((me, 10_000), (elsewhere, dispatchers.UNSEEN_SECONDS)):
+        term, _ = dispatchers.begin(board.writer, who, clock.now())
+        found = dispatchers.serving(board.writer, clock.now() + later)
+        assert found is not None
+        assert found.dispatcher == who
+        if who == elsewhere:
+            assert dispatchers.serving(board.writer, clock.now() + later + 1) is None
+        dispatchers.end(board.writer, term, "asked to stop", clock.now())
+        assert dispatchers.serving(board.writer, clock.now()) is None
+    dispatchers.begin(board.writer, me._replace(pid=2**22 - 1), clock.now())
+    assert dispatchers.serving(board.writer, clock.now()) is None  # it died without a word
