@@ -13,10 +13,11 @@ import os
 import re
 import time
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.errors import InvalidSettings
 from hermes_kanban_plugin.settings import (
     COOLDOWN_BOUNDS,
@@ -48,28 +49,60 @@ _HOST_VARIABLES = {
     "rate_limit_cooldown_seconds": ("HERMES_KANBAN_RATE_LIMIT_COOLDOWN_SECONDS", 0, *COOLDOWN_BOUNDS),
 }
 
-_Model = TypeVar("_Model", bound=BaseModel)
 
+def load(root: Path, *, lenient: bool = False) -> Settings:
+    """Read the settings of a kanban home, with those of the machine's administrator over them.
 
-def load(root: Path) -> Settings:
-    """Read the settings of a kanban home.
+    Args:
+        root: the kanban home.
+        lenient: leave out keys of ours that are wrong and name them in ``refused``, instead of refusing all: a slip
+            must not keep a dispatcher from serving that nobody looks at.
 
     Raises:
         InvalidSettings: the file is not YAML, or one of our keys or environment variables is wrong; the message names
             it. A wrong value in the host's section is none of our business: it is ignored, as the host does, and
             named in ``ignored``.
     """
-    path = root / "config.yaml"
-    document = read_yaml(path)
+    path = locations.settings_file(root)
+    document = _overlaid(read_yaml(path), _managed())
     entries = _section(document, "plugins", "entries", PLUGIN_ID)
     ours = {name: value for name, value in entries.items() if name != "allow_tool_override"}
     merged = _host_environment() | ours | _environment()
     host, ignored = _read_host(_section(document, "kanban"))
-    return Settings(
-        host=host,
-        ignored=ignored,
-        plugin=_validate(PluginSettings, merged, f"{path}, section plugins.entries.{PLUGIN_ID}, or {ENV_PREFIX}*"),
-    )
+    where = f"{path}, section plugins.entries.{PLUGIN_ID}, or {ENV_PREFIX}*"
+    refused: list[str] = []
+    while True:
+        try:
+            plugin = PluginSettings.model_validate(merged)
+            break
+        except ValidationError as problem:
+            first = _first(problem)
+            if not lenient or not first["loc"] or first["loc"][0] not in merged:
+                raise InvalidSettings(f"{where}: {_explain(first)}") from problem
+            refused.append(_explain(first))
+            del merged[str(first["loc"][0])]
+    return Settings(host=host, ignored=ignored, refused=tuple(refused), plugin=plugin)
+
+
+def _managed() -> dict[str, Any]:
+    """Return the settings of the machine's administrator; one that nobody can read decides nothing, as in the host."""
+    path = locations.managed_settings()
+    if path is None:
+        return {}
+    try:
+        return read_yaml(path)
+    except InvalidSettings as problem:
+        log.warning("what the administrator of this machine set does not count: %s", problem)
+        return {}
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two documents as one; where both have a value the one above counts, key by key."""
+    both = dict(below)
+    for name, value in above.items():
+        under = both.get(name)
+        both[name] = _overlaid(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return both
 
 
 def load_or_default(root: Path) -> Settings:
@@ -82,27 +115,29 @@ def load_or_default(root: Path) -> Settings:
 
 
 class LiveSettings:
-    """Settings that follow their file: looked at again on each use, read again only when the file changed."""
+    """Settings that follow their files: looked at again on each use, read again only when one changed.
 
-    def __init__(self, root: Path) -> None:
+    ``lenient`` says how they are read for the first time (:func:`load`); later the last good ones stay.
+    """
+
+    def __init__(self, root: Path, *, lenient: bool = False) -> None:
         self._root = root
-        self._stamp: tuple[int, int] | None = None
-        self._settings = load(root)
-        self._stamp = self._look()
-        self._had_content = self._stamp is not None and self._stamp[1] > 0
+        self._settings = load(root, lenient=lenient)
+        self._stamps = self._look()
+        self._had_content = self._has_content()
         self._full_at = time.monotonic()
         self.problem: str | None = None
 
     def current(self) -> Settings:
         """Return the settings in force; after a bad edit the last good ones, with ``problem`` saying what is wrong."""
-        stamp = self._look()
-        if stamp is None or stamp[1] == 0:
-            if self._had_content and time.monotonic() - self._full_at < EMPTY_SECONDS:
-                return self._settings  # it is being written anew; no limit may vanish meanwhile
-        else:
+        stamps, before = self._look(), self._stamps
+        self._stamps = stamps
+        if self._has_content():
             self._had_content, self._full_at = True, time.monotonic()
-        if stamp != self._stamp:
-            self._stamp = stamp
+        elif self._had_content and time.monotonic() - self._full_at < EMPTY_SECONDS:
+            self._stamps = before
+            return self._settings  # it is being written anew; no limit may vanish meanwhile
+        if stamps != before:
             try:
                 self._take(load(self._root))
             except InvalidSettings as problem:
@@ -116,12 +151,22 @@ class LiveSettings:
         if not slips:
             self._settings = found
 
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            seen = (self._root / "config.yaml").stat()
-        except OSError:
-            return None
-        return seen.st_mtime_ns, seen.st_size
+    def _look(self) -> list[tuple[int, int] | None]:
+        """Return which versions stand there now: of the file, and of the administrator's."""
+        return [_stamp_of(locations.settings_file(self._root)), _stamp_of(locations.managed_settings())]
+
+    def _has_content(self) -> bool:
+        return self._stamps[0] is not None and self._stamps[0][1] > 0
+
+
+def _stamp_of(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_mtime_ns, seen.st_size
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -137,9 +182,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise InvalidSettings(f"{path} cannot be read ({problem}); check its permissions and encoding") from problem
     from ruamel.yaml import YAML, error  # late: only a home with a config file pays for it
+    from ruamel.yaml.constructor import SafeConstructor
 
+    class LastWins(SafeConstructor):
+        """Takes the last one of keys that stand twice, as the host does."""
+
+        def check_mapping_key(self, *_: Any) -> bool:
+            return True
+
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = LastWins
     try:
-        document = YAML(typ="safe", pure=True).load(text)
+        document = reader.load(text)
     except error.YAMLError as problem:
         raise InvalidSettings(f"{path} is not valid YAML: {' '.join(str(problem).split())}") from problem
     return document if isinstance(document, dict) else {}
@@ -199,21 +253,17 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _validate(model: type[_Model], values: dict[str, Any], where: str) -> _Model:
-    try:
-        return model.model_validate(values)
-    except ValidationError as problem:
-        raise InvalidSettings(f"{where}: {_explain(model, problem)}") from problem
-
-
-def _explain(model: type[BaseModel], problem: ValidationError) -> str:
+def _first(problem: ValidationError) -> Any:
+    """Return the complaint to begin with: a misspelt key is also a missing one, and the spelling is the better hint."""
     errors = problem.errors()
-    # A misspelt key is also a missing one; the spelling is the better hint.
-    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+    return next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+
+
+def _explain(first: Any) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
     parts: dict[str, type[BaseModel]] = {"lanes": LaneSettings, "pools": PoolSettings, "checks": CheckSettings}
-    known = model.model_fields if len(first["loc"]) == 1 else parts[str(first["loc"][0])].model_fields
+    known = PluginSettings.model_fields if len(first["loc"]) == 1 else parts[str(first["loc"][0])].model_fields
     nearest = get_close_matches(str(first["loc"][-1]), list(known), n=1, cutoff=0.0)
     return f"unknown key {key!r}; did you mean {nearest[0]!r}?"

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from hermes_kanban_plugin.errors import InvalidArgument, UnknownBoard
 
 DEFAULT_BOARD = "default"
+SETTINGS = "config.yaml"
+_SYSTEM_FOLDER = Path("/etc/hermes")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9\-_]{0,63}")
 
 
@@ -51,6 +53,25 @@ def hermes_root() -> Path:
     if path.resolve().is_relative_to(native.resolve()):
         return native
     return path.parent.parent if path.parent.name == "profiles" else path
+
+
+def settings_file(root: Path) -> Path:
+    """Return the settings file of a kanban home: that of the Hermes root, which need not be the same folder.
+
+    Where Hermes has none, and the kanban home was put elsewhere, it is the one in the kanban home.
+    """
+    own = root / SETTINGS
+    if root != kanban_root():
+        return own
+    hermes = hermes_root() / SETTINGS
+    return hermes if hermes.exists() or not own.exists() else own
+
+
+def managed_settings() -> Path | None:
+    """Return the settings file of this machine's administrator, which wins over all others, if there is one."""
+    wish = os.environ.get("HERMES_MANAGED_DIR", "").strip()
+    path = (Path(wish) if wish else _SYSTEM_FOLDER) / SETTINGS
+    return path if path.is_file() else None
 
 
 def locate(slug: str | None = None) -> BoardLocation:

@@ -50,13 +50,22 @@ class Runtime:
     a board that it ticked once is ticked by nobody else until :meth:`let_go`.
     """
 
-    def __init__(self, root: Path | None = None, clock: Clock | None = None, manager: Manager | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        clock: Clock | None = None,
+        manager: Manager | None = None,
+        *,
+        lenient: bool = False,
+    ) -> None:
         self.root = root or locations.kanban_root()
         self.clock = clock or Clock()
-        self.live_settings = LiveSettings(self.root)
+        self.live_settings = LiveSettings(self.root, lenient=lenient)
         self.settings: Settings = self.live_settings.current()
         if self.settings.ignored:
             log.warning("config.yaml, section kanban: the defaults count for %s", "; ".join(self.settings.ignored))
+        for words in self.settings.refused:
+            log.error("plugins.entries.hermes-kanban: %s; it is left out, and its default counts", words)
         self.manager = manager or Manager(self.settings.plugin.block_plugins)
         self.manager.configure(self.settings)
         self.launched: list[Launched] = []

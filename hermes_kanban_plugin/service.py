@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hermes_kanban_plugin.errors import ServiceFailed
-from hermes_kanban_plugin.locations import kanban_root
+from hermes_kanban_plugin.locations import hermes_root
 
 UNIT_NAME = "hermes-kanban-dispatcher.service"
 AGENT_NAME = "org.hermes-kanban.dispatcher"
@@ -95,7 +95,7 @@ def _command() -> list[str]:
 
 def _environment() -> dict[str, str]:
     found = {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
-    return {"HERMES_HOME": str(kanban_root()), **found}
+    return {"HERMES_HOME": str(hermes_root()), **found}
 
 
 def _systemd() -> Service:

@@ -142,8 +142,9 @@ class Settings(BaseModel):
 
     host: HostSettings = HostSettings()
     plugin: PluginSettings = PluginSettings()
-    # What the host's section has and nobody can use, in words.
+    # What the host's section has and nobody can use, and what of ours is wrong and was left out, in words.
     ignored: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def failure_terms(self) -> Terms:

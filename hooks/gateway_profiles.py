@@ -44,8 +44,8 @@ def kanban_tick(context: TickContext, phase: Phase) -> None:
 
 def look(runtime: Runtime) -> None:
     """Name every profile that is new or was changed, and does not load the plugin although the root home does."""
-    if homes.managed_config() is not None:
-        return  # the machine's administrator decides for all of them
+    if _is_decided_for_all():
+        return
     try:
         root, *profiles = homes.find(locations.hermes_root())
     except OSError as problem:
@@ -61,6 +61,19 @@ def look(runtime: Runtime) -> None:
                 "hermes-kanban setup --profile %s",
                 home.profile, home.profile,
             )  # fmt: skip
+
+
+def _is_decided_for_all() -> bool:
+    """Say whether the machine's administrator says for all homes which plugins are loaded."""
+    path = locations.managed_settings()
+    if path is None:
+        return False
+    from hermes_kanban_plugin.installation import enabling, files  # late: as below
+
+    try:
+        return enabling.decides(files.look(path).text)
+    except SetupRefused:
+        return False
 
 
 def _stamp(home: Home) -> Stamp:

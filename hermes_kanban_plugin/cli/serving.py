@@ -51,7 +51,7 @@ def dispatcher(args: argparse.Namespace) -> int:
     board = locations.locate_existing(args.board).slug if args.board else None
     ends = {"drains": args.drain, "stops_workers": args.stop_workers}
     pulse = parentage.Pulse().beat if args.until_eof else _nothing
-    serving = Dispatcher(Runtime(), board, listener, **ends, pulse=pulse)
+    serving = Dispatcher(Runtime(lenient=True), board, listener, **ends, pulse=pulse)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: serving.stop(signal.Signals(received).name))
     if args.until_eof:

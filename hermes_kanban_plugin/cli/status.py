@@ -90,7 +90,7 @@ def _bounds() -> _Bounds:
     except InvalidSettings as mistake:
         return _Bounds({}, None, [" ".join(str(mistake).split())])
     given = loaded.host.model_fields_set
-    source = str(root / "config.yaml")
+    source = str(locations.settings_file(root))
     caps = {
         name: {"value": getattr(loaded.host, name), "source": source if name in given else "default"} for name in _CAPS
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hermes_kanban_plugin import redaction
-from hermes_kanban_plugin.locations import kanban_root
+from hermes_kanban_plugin.locations import hermes_root
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def knows_plain_flag() -> bool:
 
 def profile_home(profile: str) -> Path | None:
     """Return the home of a profile, or None when it was never created; ``default`` lives in the root itself."""
-    root = kanban_root()
+    root = hermes_root()
     if profile == "default":
         return root
     if not profile or Path(profile).name != profile:

@@ -183,12 +183,13 @@ def _settings(root: Path) -> Iterator[Finding]:
     except InvalidSettings as problem:
         yield Finding(
             kind="settings_invalid", level=Level.ERROR, sentence=" ".join(str(problem).split()),
-            evidence={"path": str(root / homes.CONFIG)}, fix="correct it; a running dispatcher takes it over at once",
+            evidence={"path": str(locations.settings_file(root))},
+            fix="correct it; a running dispatcher takes it over at once",
         )  # fmt: skip
         return
     for words in loaded.ignored:
         yield Finding(
-            kind="settings_ignored", level=Level.WARNING, evidence={"path": str(root / homes.CONFIG)},
+            kind="settings_ignored", level=Level.WARNING, evidence={"path": str(locations.settings_file(root))},
             sentence=f"section kanban: the default counts for {words}", fix="correct it; it is taken over at once",
         )  # fmt: skip
     for name in _SWITCHES:

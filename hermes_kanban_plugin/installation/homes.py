@@ -5,20 +5,18 @@ Rule source: contract section 7 (a worker loads the plugins of its profile's hom
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin.errors import InvalidArgument
+from hermes_kanban_plugin.locations import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 ROOT_PROFILE = "default"
-CONFIG = "config.yaml"
 _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_SYSTEM_FOLDER = Path("/etc/hermes")
 
 
 class Home(NamedTuple):
@@ -30,7 +28,7 @@ class Home(NamedTuple):
     @property
     def config(self) -> Path:
         """Its settings file."""
-        return self.folder / CONFIG
+        return self.folder / SETTINGS
 
 
 def find(root: Path, only: Sequence[str] | None = None) -> list[Home]:
@@ -54,10 +52,3 @@ def find(root: Path, only: Sequence[str] | None = None) -> list[Home]:
     if missing:
         raise InvalidArgument(f"there is no profile {missing[0]!r} in {root}; there are: {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(only)]
-
-
-def managed_config() -> Path | None:
-    """Return the settings file of this machine's administrator, which wins over those of all homes, if there is one."""
-    wish = os.environ.get("HERMES_MANAGED_DIR", "").strip()
-    path = (Path(wish) if wish else _SYSTEM_FOLDER) / CONFIG
-    return path if path.is_file() else None

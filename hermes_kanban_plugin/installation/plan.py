@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import SetupRefused
 from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file, tab
@@ -294,7 +295,7 @@ def _remove_words(environment: Environment) -> list[Change]:
 
 
 def _managed_notes() -> list[str]:
-    path = homes.managed_config()
+    path = locations.managed_settings()
     if path is None:
         return []
     seen = files.look(path)

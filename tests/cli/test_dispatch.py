@@ -127,3 +127,21 @@ def test_the_terminals_lease(command) -> None:
     assert again["claim_expires"] >= beaten["claim_expires"]
     assert command.ok("dispatch", "--json").json["rescued"] == []
     assert command.ok("show", task_id, "--json").json["task"]["status"] == "running"
+
+
+def test_profiles_and_settings_are_those_of_hermes_wherever_the_board_is(command, tmp_path, monkeypatch) -> None:
+    """``HERMES_KANBAN_HOME`` moves boards, logs and locks; profiles stay where Hermes has them."""
+    elsewhere = tmp_path / "fast disk"
+    elsewhere.mkdir()
+    monkeypatch.setenv("HERMES_KANBAN_HOME", str(elsewhere))
+    (command.home / "profiles" / "writer").mkdir(parents=True)
+    command.configure({"quick": [sys.executable, "-c", "print('made it')"]}, max_in_progress=2)
+    wanted = {"writer": "3", "quick": "2", "default": "1"}
+    ids = [command.create(name, "--assignee", name, "--priority", prio) for name, prio in wanted.items()]
+    assert (elsewhere / "kanban.db").exists()
+    planned = command.ok("dispatch", "--dry-run", "--json").json
+    assert [one["task_id"] for one in planned["started"]] == ids[:2]
+    assert [one["lane"] for one in planned["started"]] == ["hermes", "command"]
+    assert planned["skipped"][0]["reason"] == "at capacity (max_in_progress 2)"
+    caps = command("status", "--json").json["caps"]
+    assert caps["max_in_progress"] == {"value": 2, "source": str(command.home / "config.yaml")}

@@ -125,7 +125,7 @@ def test_our_section_is_checked(home: Path, body: str, words: list[str]) -> None
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["a: [1\n", "a: b: c\n", "\tkanban: x\n", "a: *nowhere\n", "a: 1\na: 2\n", "\x00"])
+@pytest.mark.parametrize("text", ["a: [1\n", "a: b: c\n", "\tkanban: x\n", "a: *nowhere\n", "\x00"])
 def test_a_file_that_is_not_yaml(home: Path, text: str) -> None:
     write(home, text)
     with pytest.raises(InvalidSettings, match=r"config\.yaml") as refusal:
@@ -237,3 +237,92 @@ class TestLive:
         write(home, "kanban: [\n")
         with pytest.raises(InvalidSettings):
             LiveSettings(home)
+
+
+# --- where they come from ------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_stands_twice_counts_as_in_the_host(home: Path) -> None:
+    write(home, "kanban: {max_spawn: 1}\nkanban: {max_spawn: 2}\n")
+    assert load(home).host.max_spawn == 2
+
+
+def administered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    folder = tmp_path / "managed"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(text)
+    monkeypatch.setenv("HERMES_MANAGED_DIR", str(folder))
+
+
+def test_what_the_administrator_set_wins_key_by_key(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(home, "kanban: {max_spawn: 9, failure_limit: 5}\n" + plugin_section("lease_seconds: 60"))
+    ours = "plugins: {entries: {hermes-kanban: {max_starts_per_hour: 3}}}\n"
+    administered(tmp_path, monkeypatch, f"kanban: {{max_spawn: 1}}\n{ours}")
+    found = load(home)
+    assert (found.host.max_spawn, found.host.failure_limit) == (1, 5)
+    assert (found.plugin.lease_seconds, found.plugin.max_starts_per_hour) == (60, 3)
+
+
+def test_without_a_file_of_ours_the_administrators_counts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administered(tmp_path, monkeypatch, "kanban: {max_in_progress: 4}\n")
+    live = LiveSettings(home)
+    assert live.current().host.max_in_progress == 4
+    administered(tmp_path, monkeypatch, "kanban: {max_in_progress: 22}\n")
+    assert live.current().host.max_in_progress == 22
+
+
+def test_a_file_of_the_administrator_that_nobody_can_read_decides_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(home, "kanban: {max_spawn: 9}\n")
+    administered(tmp_path, monkeypatch, "kanban: [")
+    assert load(home).host.max_spawn == 9
+    assert "administrator" in caplog.text
+
+
+def test_a_kanban_home_elsewhere_has_the_settings_of_hermes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("HERMES_KANBAN_HOME", str(elsewhere))
+    assert load(elsewhere) == Settings()
+    write(elsewhere, "kanban: {max_spawn: 7}\n")
+    assert load(elsewhere).host.max_spawn == 7  # there is no other one
+    write(home, "kanban: {max_spawn: 3}\n")
+    assert load(elsewhere).host.max_spawn == 3
+
+
+# --- a start that nobody looks at ----------------------------------------------------------------------------------
+
+
+def test_a_dispatcher_starts_without_the_keys_that_are_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_KANBAN_PLUGIN_POLL", "1")
+    write(home, "kanban: {max_spawn: 2}\n" + plugin_section("lease_second: 30\nlaunch_seconds: 0\nlease_seconds: 60"))
+    with pytest.raises(InvalidSettings):
+        load(home)
+    found = load(home, lenient=True)
+    assert (found.host.max_spawn, found.plugin.lease_seconds, found.plugin.launch_seconds) == (2, 60, 30)
+    assert len(found.refused) == 3
+    text = " ".join(found.refused)
+    assert all(word in text for word in ("'lease_second'", "launch_seconds", "'poll'"))
+
+
+def test_what_is_no_yaml_is_refused_all_the_same(home: Path) -> None:
+    write(home, "kanban: [")
+    with pytest.raises(InvalidSettings):
+        load(home, lenient=True)
+
+
+def test_later_a_slip_leaves_what_counts(home: Path) -> None:
+    write(home, plugin_section("lease_second: 30\nlease_seconds: 60"))
+    live = LiveSettings(home, lenient=True)
+    write(home, plugin_section("lease_second: 30\nlease_seconds: 600"))
+    assert live.current().plugin.lease_seconds == 60
+    assert live.problem is not None
+    write(home, plugin_section("lease_seconds: 6000"))
+    assert live.current().plugin.lease_seconds == 6000
