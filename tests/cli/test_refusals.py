@@ -101,18 +101,34 @@ def test_another_kind_of_database(command) -> None:
     assert command.board.read_bytes() == content
 
 
+BAD_YAML = ("kanban: [", "not valid YAML")
+MISSPELT = ("plugins: {entries: {hermes-kanban: {leese_seconds: 1}}}", "did you mean 'lease_seconds'")
+
+
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("words", "slip"),
     [
-        ("kanban: [", "not valid YAML"),
-        ("plugins: {entries: {hermes-kanban: {leese_seconds: 1}}}", "did you mean 'lease_seconds'"),
+        (("dispatch",), BAD_YAML),
+        (("dispatch",), MISSPELT),
+        (("dispatch", "--dry-run"), BAD_YAML),
+        (("dispatch", "--dry-run"), MISSPELT),
+        (("dispatcher",), BAD_YAML),
     ],
 )
-@pytest.mark.parametrize("words", [("dispatch",), ("dispatch", "--dry-run"), ("dispatcher",)])
-def test_bad_settings(command, words: tuple[str, ...], text: str, named: str) -> None:
+def test_bad_settings(command, words: tuple[str, ...], slip: tuple[str, str]) -> None:
+    text, named = slip
     command.add("x")
     (command.home / "config.yaml").write_text(text)
     command(*words).refused(2, "config.yaml", named)
+
+
+def test_a_misspelt_key_does_not_keep_the_dispatcher_down(command) -> None:
+    (command.home / "config.yaml").write_text(MISSPELT[0])
+    argv = command.argv("dispatcher", "--until-eof")
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert MISSPELT[1] in done.stderr
+    assert "go on under their supervisors" in done.stderr
 
 
 def test_a_bad_value_of_hermes_is_named_and_its_default_counts(command) -> None:
