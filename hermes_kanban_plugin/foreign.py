@@ -61,3 +61,9 @@ def refuse_living(board: Board, task: Task) -> None:
                 task.id, "clear-claim", f"running, and its {name} lives", "a run whose processes are gone",
                 f"stop it and take the task back: hermes-kanban reclaim {task.id}",
             )  # fmt: skip
+    elsewhere = run.task_worker_pid and not run.supervised and orphan.worker is Verdict.UNKNOWN
+    if elsewhere and board.clock.now() < (run.claim_expires or 0):
+        raise WrongState(
+            task.id, "clear-claim", f"leased, and its worker {run.task_worker_pid} cannot be seen from here",
+            "a run that is proven gone or whose lease has ended", f"wait for the lease: hermes-kanban why {task.id}",
+        )  # fmt: skip

@@ -38,10 +38,10 @@ def guarded_boards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     connect = connection._connect
     root = tmp_path_factory.getbasetemp().resolve()
 
-    def guarded(path: str, mode: str) -> sqlite3.Connection:
+    def guarded(path: str, mode: str, busy: int | None = None) -> sqlite3.Connection:
         if not Path(path).resolve().is_relative_to(root):
             raise AssertionError(f"a test tried to open {path}, which is outside {root}")
-        return connect(path, mode)
+        return connect(path, mode, busy)
 
     connection._connect = guarded
     yield

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import Task
 
+LONGEST_CLAIM_SECONDS = 30 * 86_400
+
 # From where a verb for several tasks can be done (contract section 3), and how it is written.
 _FROM = {
     "complete": ("running", "ready", "blocked"),
@@ -101,6 +103,8 @@ def _name_gates(gates: Sequence[Task]) -> None:
 
 def claim(args: argparse.Namespace) -> None:
     """Take a ready task in a terminal: a lease without a supervisor, kept alive by ``heartbeat``."""
+    if args.ttl > LONGEST_CLAIM_SECONDS:
+        raise InvalidArgument(f"--ttl is {args.ttl} seconds; a claim lasts at most {LONGEST_CLAIM_SECONDS} (30 days)")
     with board_or_copy(args) as board:
         task = board.task(args.task_id)
         prefix = f"{socket.gethostname() or 'unknown'}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -73,7 +74,9 @@ def _print_cleaning(done: Cleaning) -> None:
 
 def backup(args: argparse.Namespace) -> None:
     """Write a verified snapshot of a board, or of every board into a folder."""
-    chosen, target = _boards(args), Path(args.file).expanduser().absolute() if args.file else None
+    chosen, target = _boards(args), Path(os.path.expanduser(args.file)).absolute() if args.file else None
+    if args.keep is not None and args.keep < 1:
+        raise InvalidArgument(f"--keep is {args.keep}; the new snapshot itself is kept, so name 1 or more")
     if args.all and target is not None and target.exists() and not target.is_dir():
         raise InvalidArgument(f"{target} is a file; with --all name a folder, or none")
     into = target if target is not None and (args.all or target.is_dir()) else None
@@ -110,7 +113,7 @@ def _print_snapshot(taken: Snapshot) -> None:
 
 def restore(args: argparse.Namespace) -> None:
     """Make a snapshot the board again; from a folder, the newest snapshot of each board in it."""
-    chosen = _snapshots_at(Path(args.file).expanduser().absolute(), args.board)
+    chosen = _snapshots_at(Path(os.path.expanduser(args.file)).absolute(), args.board)
     plans = [(path, _target_of(path, args.board)) for path in chosen]
     databases = [location.database for _, location in plans]
     if len(set(databases)) < len(databases):

@@ -52,6 +52,13 @@ def perform(parsed: argparse.Namespace) -> int:
     except sqlite3.Error as problem:
         print(f"hermes-kanban: the board could not be used: {problem}", file=sys.stderr)
         return 1
+    except (OverflowError, UnicodeEncodeError) as problem:
+        print(f"hermes-kanban: a number or a name cannot be used ({problem}); nothing was changed", file=sys.stderr)
+        return 2
+    except ValueError as problem:  # pydantic's: another program wrote a value of another kind into a column
+        said = " ".join(str(problem).split())
+        print(f"hermes-kanban: a value on the board cannot be read, correct it: {said}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # Whoever read our output has seen enough; do not complain again when the stream is flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

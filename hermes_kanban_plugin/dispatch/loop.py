@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from hermes_kanban_plugin import identity, locations
 from hermes_kanban_plugin.dispatch.leadership import Leadership
 from hermes_kanban_plugin.dispatch.ramp import Ramp
@@ -147,7 +149,7 @@ class Dispatcher:
         for location in self._leadership.take_new():
             try:
                 waiting = startable(self.runtime, self.runtime.open(location))
-            except (KanbanError, sqlite3.Error) as problem:
+            except (KanbanError, ValidationError, sqlite3.Error) as problem:
                 log.warning(entry("count_failed", str(problem), board=location.slug))
                 continue
             if waiting > 1:
@@ -213,7 +215,7 @@ class Dispatcher:
         for location in boards:
             try:
                 found[str(location.database)] = self.runtime.open(location).data_version()
-            except (KanbanError, sqlite3.Error) as problem:
+            except (KanbanError, ValidationError, sqlite3.Error) as problem:
                 log.debug("board %s cannot be watched: %s", location.slug, problem)
                 self.runtime.forget(location.database)
         return found
@@ -224,7 +226,7 @@ class Dispatcher:
         for location in self._boards_or_none():
             try:
                 held = queries.held_runs(self.runtime.open(location).writer)
-            except (KanbanError, sqlite3.Error) as problem:
+            except (KanbanError, ValidationError, sqlite3.Error) as problem:
                 log.warning(entry("wait_failed", str(problem), board=location.slug))
                 continue
             found += [run for run in held if run.supervised]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # The longest silence of a dispatcher that works: its tick is written every 10 s.
 SILENT_SECONDS = 45
+BUSY_MS = 100  # a question is answered at once, also about a board that somebody keeps locked
 COUNTS = "SELECT status, count(*) AS tasks FROM tasks WHERE status <> 'archived' GROUP BY status"
 RUNNING = """
 SELECT tasks.id AS task_id, tasks.title, tasks.assignee, tasks.current_run_id AS run_id, tasks.claim_expires,
@@ -133,7 +134,7 @@ def judge(boards: Sequence[BoardStanding], locked: bool, is_ours: bool, now: int
 def _read(location: BoardLocation) -> BoardStanding:
     path = str(location.database)
     try:
-        reader = connection.open_reader(path)
+        reader = connection.open_reader(path, busy=BUSY_MS)
         try:
             with connection.translating(path):
                 term = dispatchers.latest(reader) if connection.columns_of(reader, "kp_dispatchers") else None

@@ -6,6 +6,8 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from hermes_kanban_plugin import lanes
 from hermes_kanban_plugin.dispatch.context import Phase, TickContext
 from hermes_kanban_plugin.errors import KanbanError
@@ -51,7 +53,7 @@ def tick_all(
             others = [other for database, other in everywhere.items() if database != location.database]
             elsewhere = running_on(runtime, others)
             report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
-        except (KanbanError, sqlite3.Error) as problem:
+        except (KanbanError, ValidationError, sqlite3.Error) as problem:
             log.error(entry("tick_failed", str(problem), board=location.slug))
             runtime.forget(location.database)
             continue
@@ -122,7 +124,7 @@ def running_on(runtime: Runtime, boards: Sequence[BoardLocation]) -> dict[str, i
     for location in boards:
         try:
             found = queries.running_by_assignee(runtime.open(location).reader)
-        except (KanbanError, sqlite3.Error) as problem:
+        except (KanbanError, ValidationError, sqlite3.Error) as problem:
             log.warning(entry("count_failed", str(problem), board=location.slug))
             continue
         for assignee, running in found.items():

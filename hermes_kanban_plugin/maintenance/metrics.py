@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.1"
+BUSY_MS = 100
 PREFIX = "hermes_kanban"
 # Metric, its help, its labels: what docs/reference/metrics.md describes.
 GAUGES = {
@@ -115,10 +116,12 @@ class Endpoint:
             for name, (about, labels) in GAUGES.items()
         }
         gauges["build_info"].add_metric([__version__], 1)
-        for location in locations.serving_boards(self._root):
+        boards = locations.serving_boards(self._root)
+        for location in boards:
             for name, labels, value in read(location, int(time.time())):
                 gauges[name].add_metric([location.slug, *labels], value)
-        for board, moment in list(self._ticked_at.items()):
+        served = {location.slug for location in boards}
+        for board, moment in [one for one in list(self._ticked_at.items()) if one[0] in served]:
             gauges["last_tick_timestamp_seconds"].add_metric([board], moment)
         yield from gauges.values()
         ticks, events = (
@@ -148,7 +151,7 @@ def read(location: BoardLocation, now: int) -> list[tuple[str, tuple[str, ...], 
         now: epoch seconds.
     """
     try:
-        with closing(connection.open_reader(str(location.database))) as reader:
+        with closing(connection.open_reader(str(location.database), busy=BUSY_MS)) as reader:
             return [*_of_tasks(reader, now), ("unreadable", (), 0)]
     except (KanbanError, sqlite3.Error) as problem:
         log.debug(entry("measure_failed", str(problem), board=location.slug))

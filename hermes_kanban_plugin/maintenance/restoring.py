@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
 
 from hermes_kanban_plugin import locations, locks, wake
 from hermes_kanban_plugin.board import Board
@@ -27,8 +30,6 @@ from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from hermes_kanban_plugin.clock import Clock
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.maintenance.occupancy import Occupant
@@ -40,6 +41,7 @@ CHECKING, KEEPING, PREPARING, POURING = (
     "checking the snapshot", "keeping the board as it is", "preparing the board", "putting it into place",
 )  # fmt: skip
 REASON = "the board was restored from a snapshot"
+UNSEEN_RUNS = 1_000_000  # more than a board gives out between two backups; the run id is the fencing token
 MOVED_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -106,7 +108,8 @@ def restore(
         former = _open(location, clock)
         if former is not None:
             stack.enter_context(former)
-        found = _claim_the_house(stack, location, former, manager, now)
+        remains = former.reader if former is not None else _open_remains(stack, location)
+        found = _claim_the_house(stack, location, remains, manager, now)
         sentences = [occupant.sentence for occupant in found]
         if found and not (force or dry_run):
             raise BoardInUse(location.slug, sentences)
@@ -126,7 +129,7 @@ def restore(
             return done
         living = [occupant.living_run for occupant in found if occupant.living_run]
         written = packing.unpack(source, location.attachments, stamp, progress)
-        replaced, voided = _replace(plan, source, former, living, progress)
+        replaced, voided = _replace(plan, source, former, remains, living, progress)
         _keep_metadata(plan)
     wake.nudge(str(location.root))
     return done.model_copy(update={"replaced": replaced, "voided": voided, "attachments": written})
@@ -156,21 +159,38 @@ def _open(location: BoardLocation, clock: Clock) -> Board | None:
     return None
 
 
+def _open_remains(stack: ExitStack, location: BoardLocation) -> sqlite3.Connection | None:
+    """Open a damaged board for reading: it may still tell who works on it and how far its runs were counted."""
+    try:
+        return stack.enter_context(closing(connection.open_reader(str(location.database))))
+    except (BoardUnusable, sqlite3.Error):
+        return None
+
+
 def _claim_the_house(
-    stack: ExitStack, location: BoardLocation, former: Board | None, manager: Manager, now: int
+    stack: ExitStack, location: BoardLocation, remains: sqlite3.Connection | None, manager: Manager, now: int
 ) -> list[Occupant]:
     """Keep dispatchers out until the stack is left; returns who was there already."""
     found = []
     free = stack.enter_context(locks.trying(locations.dispatcher_lock(location.root)))
     if not free:
-        term = dispatchers.serving(former.reader, now) if former else None
+        term = None
+        with suppress(sqlite3.Error):
+            term = dispatchers.serving(remains, now) if remains else None
         who = f" (pid {term.dispatcher.pid})" if term else ""
         found.append(occupancy.Occupant(f"a dispatcher or gateway{who} serves this home"))
     if not stack.enter_context(locks.trying(locations.tick_lock(location.database))) and free:
         found.append(occupancy.Occupant("somebody is ticking the board right now"))
-    if former is not None:
-        found += occupancy.workers(former.reader, manager, now)
+    if remains is not None:
+        found += _workers(remains, manager, now)
     return found
+
+
+def _workers(remains: sqlite3.Connection, manager: Manager, now: int) -> list[Occupant]:
+    try:
+        return occupancy.workers(remains, manager, now)
+    except (sqlite3.Error, ValidationError) as problem:
+        return [occupancy.Occupant(f"who works on the damaged board cannot be read ({' '.join(str(problem).split())})")]
 
 
 def _claimed(source: sqlite3.Connection) -> list[str]:
@@ -181,7 +201,12 @@ def _claimed(source: sqlite3.Connection) -> list[str]:
 
 
 def _replace(
-    plan: _Plan, source: sqlite3.Connection, former: Board | None, living: list[int], progress: Progress
+    plan: _Plan,
+    source: sqlite3.Connection,
+    former: Board | None,
+    remains: sqlite3.Connection | None,
+    living: list[int],
+    progress: Progress,
 ) -> tuple[Path | None, list[str]]:
     """Put the snapshot into place; returns where the former board is kept, and the tasks whose claims were voided."""
     database = plan.location.database
@@ -191,7 +216,7 @@ def _replace(
     def build(target: sqlite3.Connection) -> None:
         copies.copy(source, target, lambda share: progress(PREPARING, share))
         copies.leave_log(target)
-        voided.extend(_prepare(target, plan, former, living))
+        voided.extend(_prepare(target, plan, remains, living))
         if former is not None:
             copies.fit(target, copies.page_size_of(former.reader))
 
@@ -210,7 +235,9 @@ def _replace(
     return replaced, voided
 
 
-def _prepare(target: sqlite3.Connection, plan: _Plan, former: Board | None, living: list[int]) -> list[str]:
+def _prepare(
+    target: sqlite3.Connection, plan: _Plan, remains: sqlite3.Connection | None, living: list[int]
+) -> list[str]:
     """Make a copy of a snapshot a board of today on which nobody works; returns the tasks that were taken back."""
     with immediate(target):
         copies.unlabel(target)
@@ -223,10 +250,20 @@ def _prepare(target: sqlite3.Connection, plan: _Plan, former: Board | None, livi
         orphans.repair(target, plan.now)
         orphans.mark_ended(target, [run.run_id or 0 for run in queries.lingering_runs(target)], plan.now)
         copies.forget_watchers(target, plan.now)
-        if former is not None:
-            copies.raise_counters(target, copies.counters_of(former.reader))
-            copies.carry_over(former.reader, target, living)
+        if plan.location.database.exists():
+            copies.raise_counters(target, _given_out(remains, target))
+        if remains is not None:
+            with suppress(sqlite3.Error):  # a damaged board tells what it still can
+                copies.carry_over(remains, target, living)
     return [one.run.task_id for one in saved]
+
+
+def _given_out(remains: sqlite3.Connection | None, target: sqlite3.Connection) -> dict[str, int]:
+    """Return how far the replaced board counted; behind what it can have reached when it cannot be asked any more."""
+    if remains is not None:
+        with suppress(sqlite3.Error):
+            return copies.counters_of(remains)
+    return {name: seq + UNSEEN_RUNS for name, seq in copies.counters_of(target).items()}
 
 
 def _keep(plan: _Plan, former: Board, progress: Progress) -> Path:

@@ -111,15 +111,19 @@ def create_file(path: str, build: Callable[[sqlite3.Connection], None], journal:
     return True
 
 
-def open_reader(path: str) -> sqlite3.Connection:
+def open_reader(path: str, busy: int | None = None) -> sqlite3.Connection:
     """Open a board for reading only; the connection can change nothing and guards the write-ahead log.
+
+    Args:
+        path: the board.
+        busy: how long to wait for a board that is locked, milliseconds; None: as long as a writer does.
 
     Raises:
         BoardUnusable: missing, empty, not SQLite, damaged or unreadable.
     """
     with translating(path):
         _refuse_unusable(path)
-        connection = _connect(path, "ro")
+        connection = _connect(path, "ro", busy)
         try:
             connection.execute("PRAGMA query_only=ON")
             # The first read takes the shared lock that this connection then holds until it is closed.
@@ -160,8 +164,8 @@ def _remedy(problem: sqlite3.DatabaseError) -> str | None:
     return next((text for code, text in _REMEDIES.items() if name.startswith(code)), None)
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
-    milliseconds = busy_milliseconds()
+def _connect(path: str, mode: str, busy: int | None = None) -> sqlite3.Connection:
+    milliseconds = busy_milliseconds() if busy is None else busy
     connection = sqlite3.connect(
         f"file:{_escape(os.path.abspath(path))}?mode={mode}",
         uri=True,

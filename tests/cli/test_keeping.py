@@ -100,7 +100,11 @@ def test_backups_get_a_name_and_only_the_newest_are_kept(command) -> None:
     folder = command.home / "kanban" / "backups"
     assert sorted(str(path) for path in folder.iterdir()) == sorted(one["snapshots"][0]["path"] for one in taken[1:])
     assert taken[2]["removed"] == [taken[0]["snapshots"][0]["path"]]
-    command("backup", "--keep", "0").refused(2, "--keep")
+    before = sorted(command.home.rglob("*.db"))
+    for number in ("0", "-1"):
+        command("backup", "--keep", number).refused(2, "--keep")
+        command("backup", "--keep", number, "--dry-run").refused(2, "--keep")
+    assert sorted(command.home.rglob("*.db")) == before
     command("backup", str(command.home / "one.db"), "--keep", "1").refused(2, "folder")
     assert not (command.home / "one.db").exists()
 

@@ -154,6 +154,19 @@ def test_clear_claim_is_refused_while_somebody_lives(command, gone: ProcessIdent
     assert lives(sleeper.pid)
 
 
+def test_clear_claim_waits_for_the_lease_of_a_worker_of_another_machine(command) -> None:
+    task_id = command.add("x")
+    with open_board() as board:
+        terms = leases.ClaimTerms("elsewhere:77", board.clock.now() + 600, "terminal")
+        board.claim([task_id], terms)
+    change(command, "UPDATE tasks SET worker_pid = 77, claim_lock = 'elsewhere:77'")
+    change(command, "UPDATE task_runs SET worker_pid = 77, claim_lock = 'elsewhere:77'")
+    change(command, "DELETE FROM kp_runs")
+    command("edit", task_id, "--clear-claim").refused(2, "cannot be seen from here", f"why {task_id}")
+    change(command, "UPDATE tasks SET claim_expires = 1")
+    command.ok("edit", task_id, "--clear-claim")
+
+
 def test_clear_claim_of_a_lock_that_nobody_should_have(command) -> None:
     task_id = command.create("x", "--triage")
     change(command, "UPDATE tasks SET claim_lock = 'box:1', claim_expires = 5, worker_pid = 7")

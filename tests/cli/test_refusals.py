@@ -160,3 +160,16 @@ def test_output_that_cannot_be_written(command) -> None:
             assert done.returncode == 1
             assert "Traceback" not in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("seconds", ["2592001", "9000000000000000000", "99999999999999999999999"])
+def test_a_claim_that_would_outlive_everybody_is_refused_before_it_is_made(command, seconds: str) -> None:
+    task_id = command.add("x")
+    command("claim", task_id, "--ttl", seconds).refused(2, "--ttl")
+    assert command.state(task_id)[0].status == "ready"
+
+
+def test_numbers_and_names_that_no_board_can_hold(command) -> None:
+    command.add("x")
+    command("events", "--after", "9" * 23).refused(2, "cannot be used")
+    assert "Traceback" not in command("backup", "~nobody-has-this-name/x.db", "--dry-run").err

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from hermes_kanban_plugin import locations, locks
+from hermes_kanban_plugin.board import open_board
 from tests.conftest import lives, wait_for
 
 
@@ -137,3 +138,17 @@ def tick_lock_is_free(workshop) -> bool:
 def said(*words: str) -> str:
     command = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=15).stdout
+
+
+def test_a_value_of_another_kind_on_one_board_ends_no_dispatcher(workshop, dispatchers):
+    """Another program may write anything into an SQLite column; the other boards are served on."""
+    workshop.configure({"lane": "true"})
+    with open_board("spoilt", create=True) as spoilt:
+        spoilt.create_task(title="y", assignee="lane")
+        spoilt.writer.execute("UPDATE tasks SET priority = 'high'")
+    task_id = workshop.board.create_task(title="x", assignee="lane")
+    process = dispatchers()
+    status(workshop, task_id, "done")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert "board=spoilt" in process.stderr.read()

@@ -351,6 +351,57 @@ def test_a_board_that_cannot_be_opened_is_moved_aside(
         assert done.replaced.read_bytes() == ruin
 
 
+def ruin_an_index(keeper: Keeper) -> None:
+    """Overwrite the root page of an index that only a check looks at: the board opens, and is damaged."""
+    for number in range(40):
+        keeper.create(f"filler {number}")
+    (page,) = keeper.rows("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'task_comments'")[0]
+    size = copies.page_size_of(keeper.board.reader)
+    database = keeper.board.location.database
+    keeper.board.close()
+    with closing(sqlite3.connect(database)) as last:
+        last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xee" * size)
+
+
+def test_a_damaged_board_still_tells_who_works_and_how_far_it_counted(
+    home: Path, keeper: Keeper, manager: Manager, sleeper: Callable[[], ProcessIdentity]
+) -> None:
+    task_id, process = keeper.create(), sleeper()
+    path = kept(keeper)
+    lease = accept(keeper, task_id, process)
+    ruin_an_index(keeper)
+    location = locations.locate()
+
+    with pytest.raises(BoardInUse, match=f"task {task_id} is being worked on by pid {process.pid}"):
+        restoring.restore(path, location, manager, keeper.clock)
+    done = restoring.restore(path, location, manager, keeper.clock, force=True)
+
+    assert done.tasks_before is None  # it was moved aside, not read
+    with open_board() as board:
+        rows = board.reader.execute("SELECT run_id, worker_pid, ended_at FROM kp_runs").fetchall()
+        assert [tuple(row) for row in rows] == [(lease.run_id, process.pid, None)]
+        assert copies.counters_of(board.reader)["task_runs"] == lease.run_id
+
+
+def test_a_board_that_tells_nothing_any_more_is_counted_far_beyond(
+    home: Path, keeper: Keeper, manager: Manager
+) -> None:
+    lease = keeper.claim(keeper.create())
+    path = kept(keeper)
+    keeper.board.close()
+    for suffix in ("-wal", "-shm"):
+        (home / f"kanban.db{suffix}").unlink(missing_ok=True)
+    (home / "kanban.db").write_bytes(b"this was a board once")
+
+    restoring.restore(path, locations.locate(), manager, keeper.clock)
+
+    with open_board() as board:
+        assert copies.counters_of(board.reader)["task_runs"] == lease.run_id + restoring.UNSEEN_RUNS
+
+
 @pytest.mark.parametrize("version", ["0.13.0", "0.15.2", "0.17.0", "0.19.0"])
 def test_a_plain_copy_of_a_host_board_can_be_restored(
     keeper: Keeper, restore: Callable[..., Restoration], tmp_path: Path, version: str
