@@ -58,6 +58,7 @@ class Action(NamedTuple):
 
 FROZEN_MARGIN_SECONDS = 2
 CLOCK_MARGIN_SECONDS = 5
+SILENCE_SECONDS = 3600  # the host's own rule for a worker that has beaten before (contract section 4)
 KEEP = Action(Deed.KEEP)
 
 
@@ -107,6 +108,9 @@ def _decide_foreign(orphan: Orphan, now: int) -> Action:
     limit, started = run.max_runtime_seconds, run.started_at
     if orphan.worker is Verdict.ALIVE and limit and started and now - started >= limit:
         return Action(Deed.STOP, f"ran {now - started} s, longer than its limit of {limit} s", "timed_out")
+    beat = run.last_heartbeat_at
+    if orphan.worker is Verdict.ALIVE and _expired(run, now) and beat and now - beat > SILENCE_SECONDS:
+        return Action(Deed.STOP, f"alive, but without a sign of life for {now - beat} s; it was stopped")
     return KEEP
 
 

@@ -299,13 +299,15 @@ ENQUEUE_CLEANUP = """
 INSERT INTO kp_cleanups (task_id, run_id, path, created_at) VALUES (:task_id, :run_id, :path, :now)
 ON CONFLICT (task_id) DO UPDATE SET run_id = excluded.run_id, path = excluded.path, created_at = excluded.created_at"""
 
-# A child that is still open may read its parent's hand-off files (contract section 3, scratch clean-up).
+# An open child may read its parent's hand-off files (contract section 3); a task made in a folder works there too.
 DUE_CLEANUPS = """
 SELECT kp_cleanups.task_id, kp_cleanups.run_id, kp_cleanups.path
 FROM kp_cleanups LEFT JOIN tasks ON tasks.id = kp_cleanups.task_id
 WHERE (tasks.id IS NULL OR (tasks.status IN ('done', 'archived') AND tasks.current_run_id IS NULL)) AND NOT EXISTS (
     SELECT 1 FROM task_links JOIN tasks AS child ON child.id = task_links.child_id
     WHERE task_links.parent_id = kp_cleanups.task_id AND child.status NOT IN ('done', 'archived'))
+AND NOT EXISTS (SELECT 1 FROM tasks AS sharer WHERE sharer.workspace_path = kp_cleanups.path
+    AND sharer.id <> kp_cleanups.task_id AND sharer.status NOT IN ('done', 'archived'))
 ORDER BY kp_cleanups.created_at, kp_cleanups.task_id"""
 
 LIVING_RUN = """

@@ -125,3 +125,17 @@ def test_a_queue_outlives_whoever_filled_it(desk) -> None:
     with type(desk.board)(desk.board.location, desk.board.clock) as later:
         assert later.tidy() == [task_id]
     assert not path.exists()
+
+
+def test_a_task_that_works_in_the_same_folder_keeps_it(desk) -> None:
+    """What a worker creates without parents inherits its folder, and must not lose it when the creator is done."""
+    lease = desk.claimed()
+    path = scratch(desk, lease.task_id)
+    follower = desk.create()
+    desk.put(follower, workspace_path=str(path))
+    desk.board.complete_run(lease, Handoff("done"))
+    assert desk.board.tidy() == []
+    assert (path / "notes.txt").exists()
+    desk.board.complete(follower, Handoff("done"), "ann")
+    desk.board.tidy()
+    assert not path.exists()

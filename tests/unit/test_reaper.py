@@ -9,11 +9,17 @@ from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import HeldRun
 
 ALIVE, DEAD, UNKNOWN = Verdict.ALIVE, Verdict.DEAD, Verdict.UNKNOWN
-NOW = 1000
+NOW = 10_000
 
 
 def run(**fields: object) -> HeldRun:
-    facts = {"task_id": "t_1", "known_run_id": 3, "lane": "command", "accepted_at": 900, "claim_expires": NOW + 60}
+    facts = {
+        "task_id": "t_1",
+        "known_run_id": 3,
+        "lane": "command",
+        "accepted_at": NOW - 100,
+        "claim_expires": NOW + 60,
+    }
     return HeldRun.model_validate({**facts, **fields})
 
 
@@ -98,3 +104,19 @@ def test_what_is_left_of_a_closed_run(supervisor: Verdict, worker: Verdict, soon
     assert has_gone(orphan, NOW + 120, 120) is after_a_lease
     unknown_end = Orphan(run(closed_at=None), supervisor, worker)
     assert has_gone(unknown_end, NOW, 120) is soon
+
+
+@pytest.mark.parametrize(
+    ("expires", "beat", "worker", "wanted"),
+    [
+        (NOW - 60, NOW - 3601, ALIVE, Deed.STOP),  # wedged: Hermes would take it back too
+        (NOW - 60, NOW - 3599, ALIVE, Deed.KEEP),
+        (NOW + 60, NOW - 3601, ALIVE, Deed.KEEP),
+        (NOW - 60, None, ALIVE, Deed.KEEP),  # a run that never beat is extended
+    ],
+)
+def test_a_worker_of_hermes_that_lives_without_a_sign_of_life(
+    expires: int, beat: int | None, worker: Verdict, wanted: Deed
+) -> None:
+    fields = {"lane": None, "accepted_at": None, "known_run_id": None, "claim_expires": expires}
+    assert deed(UNKNOWN, worker, **fields, last_heartbeat_at=beat) is wanted
