@@ -74,7 +74,8 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "pause": facts.paused.model_dump() if facts.paused else None,
         "counts": {name: facts.counts.get(name, 0) for name in COLUMNS},
         "unfinished": facts.unfinished,
-        "needs_you": len(found.now),
+        "cut": list(facts.cut),
+        "needs_you": len(found.now) + _blocked_unseen(facts),
         "limits": limits(runtime.settings.host),
         "attention": found.now[:MAX_ITEMS],
         "later": found.later[:MAX_ITEMS],
@@ -84,6 +85,12 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "stale": len(found.stale),
         "running": _running(rows, facts),
     }
+
+
+def _blocked_unseen(facts: BoardFacts) -> int:
+    """Return how many blocked tasks were not looked at one by one; each waits for a person all the same."""
+    seen = sum(case.task.status == "blocked" for case in facts.cases)
+    return max(0, facts.counts.get("blocked", 0) - seen)
 
 
 def dispatcher(state: Dispatching, now: int) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def collect(
         only: the id of the one task that is asked about; None looks at the whole board.
     """
     with Survey.begin(connection) as survey:
-        rows = _rows(survey, now, around, only)
+        rows, more_tasks = _rows(survey, now, around, only)
         often = [str(row["id"]) for row in rows if row["recent_starts"]] if around.max_starts_per_hour else []
         starts = {task_id: survey.starts(task_id, now) for task_id in often}
         held = survey.held(RUNS) if only is None else survey.held_by(only)
@@ -128,7 +128,7 @@ def collect(
             oldest_task_at=survey.oldest_task_at(),
             dispatching=around.dispatching,
             timeline=_timeline(survey, now),
-            cut=_cut(only, {"tasks": (len(rows), CASES), "runs": (len(held), RUNS), "links": (len(links), LINKS)}),
+            cut=_cut(only, {"tasks": more_tasks, "runs": len(held) >= RUNS, "links": len(links) >= LINKS}),
         )
     return replace(
         facts,
@@ -138,14 +138,14 @@ def collect(
     )
 
 
-def _rows(survey: Survey, now: int, around: Surroundings, only: str | None) -> list[dict[str, Any]]:
-    """Return the cases; one that waits for a slot is looked at together with those that stand before it."""
+def _rows(survey: Survey, now: int, around: Surroundings, only: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """Return the cases and whether there are more; one that waits for a slot comes with those that stand before it."""
     if only is None:
         return survey.cases(now, CASES)
     rows = survey.one(only, now)
     if around.limits.bind and rows and rows[0]["status"] in ("ready", "review"):
         rows += [row for row in survey.waiting(now, CASES) if row["id"] != only]
-    return rows
+    return rows, False
 
 
 def _added(here: Mapping[str, int], elsewhere: Mapping[str, int]) -> dict[str, int]:
@@ -221,5 +221,5 @@ def _timeline(survey: Survey, now: int) -> Timeline:
     )
 
 
-def _cut(only: str | None, lengths: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    return () if only else tuple(name for name, (found, limit) in lengths.items() if found >= limit)
+def _cut(only: str | None, lists: Mapping[str, bool]) -> tuple[str, ...]:
+    return () if only else tuple(name for name, more in lists.items() if more)

@@ -75,7 +75,10 @@ def _first(condition: str, order: str) -> str:
 
 CASE = f"{CASES}tasks.id = :task_id"
 WAITING = _first("tasks.status IN ('ready', 'review')", "tasks.priority DESC, tasks.created_at, tasks.id")
-GATED = _first("tasks.status IN ('blocked', 'triage', 'scheduled')", "tasks.created_at, tasks.id")
+# What is blocked holds somebody up; ideas in triage may be many, and must not push it out of the list.
+GATED = _first(
+    "tasks.status IN ('blocked', 'triage', 'scheduled')", "tasks.status <> 'blocked', tasks.created_at, tasks.id"
+)
 FAILING = _first(f"tasks.consecutive_failures > 0 AND {_UNFINISHED}", "tasks.consecutive_failures DESC, tasks.id")
 DECIDING = _first(
     f"""{_UNFINISHED} AND tasks.id IN (
@@ -161,13 +164,19 @@ class Survey:
         """Return the case of one task."""
         return self._pane.rows(CASE, task_id=task_id, now=now)
 
-    def cases(self, now: int, limit: int) -> list[Row]:
-        """Return every task that a diagnosis looks at one by one: waiting, gated, failing, to be decided; each once."""
+    def cases(self, now: int, limit: int) -> tuple[list[Row], bool]:
+        """Return every task that a diagnosis looks at one by one, each once, and whether there may be more.
+
+        These are the ones that wait, are gated, fail, or are to be decided: of each group up to ``limit``.
+        """
         found: dict[object, Row] = {}
+        cut = False
         for statement in (WAITING, GATED, FAILING, DECIDING):
-            for row in self._pane.rows(statement, now=now, limit=limit):
+            rows = self._pane.rows(statement, now=now, limit=limit)
+            cut = cut or len(rows) >= limit
+            for row in rows:
                 found.setdefault(row["id"], row)
-        return list(found.values())
+        return list(found.values()), cut
 
     def waiting(self, now: int, limit: int) -> list[Row]:
         """Return the tasks that wait to be started, best first."""

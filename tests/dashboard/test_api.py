@@ -136,6 +136,34 @@ def test_a_button_is_pressed_as_it_was_shown(page: Page, workshop: Workshop) -> 
     assert workshop.board.task(task_id).status == "ready"
 
 
+def many(shop: Workshop, status: str, number: int, created_at: int) -> None:
+    shop.board.writer.executemany(
+        "INSERT INTO tasks (id, title, status, created_at, workspace_kind) VALUES (?, 'many', ?, ?, 'scratch')",
+        [(f"t_{status}{index}", status, created_at) for index in range(number)],
+    )
+
+
+def test_a_blocked_task_is_not_pushed_out_by_older_ideas(page: Page, workshop: Workshop) -> None:
+    many(workshop, "triage", 500, 1)
+    task_id = add(workshop)
+    workshop.board.block(task_id, "which one?", None, "anna")
+    shown = page.get("overview")
+    assert task_id in [item["task_id"] for item in shown["attention"]]
+    assert (shown["needs_you"], shown["cut"]) == (1, ["tasks"])
+
+
+def test_what_was_not_looked_at_is_counted_and_said(page: Page, workshop: Workshop) -> None:
+    many(workshop, "blocked", 503, 1)
+    shown = page.get("overview")
+    assert (shown["needs_you"], len(shown["attention"]), shown["cut"]) == (503, 100, ["tasks"])
+
+
+def test_many_tasks_of_several_kinds_are_not_taken_for_cut(page: Page, workshop: Workshop) -> None:
+    many(workshop, "triage", 300, 1)
+    many(workshop, "ready", 300, 1)
+    assert page.get("overview")["cut"] == []
+
+
 def test_stop_ends_a_supervised_worker(page: Page, workshop: Workshop) -> None:
     task_id = start(workshop)
     run = works(workshop.board, task_id)

@@ -183,6 +183,9 @@
     return h(Card, { id: "hk-attention", title: "Needs you", aside },
       items.length ? list(items) : h(AllWell, { data }),
       more > 0 ? h("p", { className: "hk-quiet" }, `And ${more} more: hermes-kanban doctor`) : null,
+      data.cut.length
+        ? h("p", { className: "hk-quiet" }, `The board has more ${data.cut.join(" and ")} than are looked at one by one; the first ones were.`)
+        : null,
       data.later_count
         ? h("details", { className: "hk-fold" },
             h("summary", null, `${plural(data.later_count, "task waits", "tasks wait")} for a person, without hurry`), list(data.later))
@@ -190,6 +193,13 @@
   }
 
   function AllWell({ data }) {
+    // Nobody may be told that all is well who was not told everything.
+    if (data.cut.length || data.needs_you || data.counts.blocked) {
+      return h("div", { className: "hk-well", "data-tone": "warn" },
+        h("span", { className: "hk-check", "aria-hidden": "true" }, "!"),
+        h("div", null, h("p", null, h("strong", null, "Nothing was found, but not everything was looked at.")),
+          h("p", { className: "hk-quiet" }, data.counts.blocked ? `${plural(data.counts.blocked, "task is", "tasks are")} blocked.` : "There are too many tasks.")));
+    }
     const what = data.unfinished ? `${plural(data.unfinished, "task is", "tasks are")} on the way.` : "The board has nothing to do.";
     return h("div", { className: "hk-well" },
       h("span", { className: "hk-check", "aria-hidden": "true" }, "✓"),
