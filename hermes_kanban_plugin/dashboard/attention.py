@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hermes_kanban_plugin.dashboard.evidence import words_of
 from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
+from hermes_kanban_plugin.diagnosis.wording import short
 from hermes_kanban_plugin.dispatch import reaper
 from hermes_kanban_plugin.dispatch.reaper import Deed
 from hermes_kanban_plugin.redaction import redact
@@ -106,6 +107,10 @@ def sort_out(
                 item["also"].append(redact(finding.sentence))
     told = {task_id for one in serious for task_id in (one.task_id, *one.evidence.get("tasks", ()))}
     gated = [case for case in facts.cases if case.task.id not in told and _waits_for_person(answers.get(case.task.id))]
+    for task_id, item in items.items():
+        case, answer = facts.case(task_id), answers.get(task_id)
+        if case is not None and answer is not None and _waits_for_person(answer):
+            _offer_gate(item, case, answer)
     items |= {case.task.id: _gate(case, answers[case.task.id]) for case in gated}
     needing = sorted(items.values(), key=lambda item: (-Level(item["level"]).rank, item["since"] or 0))
     return Attention(
@@ -142,6 +147,7 @@ def _waits_for_person(found: Answer | None) -> bool:
 def _item(finding: Finding, facts: BoardFacts, titles: Mapping[str, str]) -> dict[str, Any]:
     case = facts.case(finding.task_id) if finding.task_id else None
     heading = _HEADINGS.get(finding.kind, finding.kind.replace("_", " ").capitalize())
+    action = _action_for(finding, case, facts)
     return {
         "key": f"{finding.kind}:{finding.task_id or ''}:{finding.run_id or ''}",
         "kind": finding.kind,
@@ -152,8 +158,8 @@ def _item(finding: Finding, facts: BoardFacts, titles: Mapping[str, str]) -> dic
         "also": [],
         "since": _since(finding, case, facts),
         "evidence": words_of(finding.evidence, facts.now),
-        "command": finding.fix,
-        "action": _action_for(finding, case, facts),
+        "command": finding.fix if action is None else None,
+        "action": action,
     }
 
 
@@ -161,7 +167,7 @@ def _gate(case: Case, found: Answer) -> dict[str, Any]:
     """Make an item of a task that waits for a person although nothing is wrong with it."""
     task, hurry = case.task, found.code not in _NO_HURRY
     level = found.level if found.level.rank >= Level.WARNING.rank or not hurry else Level.WARNING
-    verb = "accept" if case.late_run else "unblock"
+    action = _gate_action(case)
     return {
         "key": f"{found.code}:{task.id}",
         "kind": found.code,
@@ -172,9 +178,22 @@ def _gate(case: Case, found: Answer) -> dict[str, Any]:
         "also": [],
         "since": case.since,
         "evidence": [],
-        "command": found.next.command,
-        "action": _action(verb, task.id, _of_case(case)),
+        "command": found.next.command if action is None else None,
+        "action": action,
     }
+
+
+def _gate_action(case: Case) -> dict[str, Any] | None:
+    return _action("accept" if case.late_run else "unblock", case.task.id, _of_case(case))
+
+
+def _offer_gate(item: dict[str, Any], case: Case, found: Answer) -> None:
+    """Add to an item what its worker asks and the button that answers; what the finding proposes stays beside it."""
+    asked = redact(short(case.turn.word("reason"))) if case.turn else ""
+    if asked and not any(asked in said for said in (item["reason"], *item["also"])):
+        item["also"].append(redact(found.reason))
+    if item["action"] is None:
+        item["action"] = _gate_action(case)
 
 
 def _waiting(facts: BoardFacts, answers: Mapping[str, Answer], told: set[str]) -> list[dict[str, Any]]:

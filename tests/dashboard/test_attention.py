@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +114,29 @@ def test_a_blocked_task_can_be_unblocked(scene: Scene) -> None:
     assert button(item) == ("unblock", "Unblock")
     assert (item["level"], item["kind"]) == ("warning", "blocked")
     assert "MIT or Apache?" in item["reason"]
+
+
+def test_a_gate_with_tasks_behind_it_offers_both_and_keeps_the_question(scene: Scene) -> None:
+    gate = scene.add(title="which licence?")
+    child = scene.add(title="write the head", parents=[gate])
+    scene.board.block(gate, f"wait until {child} is done: MIT or Apache?", None, "anna")
+    (item,) = [one for one in sorted_out(scene).now if one["task_id"] == gate]
+    assert (item["kind"], button(item)) == ("dependency_deadlock", ("unblock", "Unblock"))
+    assert item["command"] == f"hermes kanban unlink {gate} {child}"
+    assert any("MIT or Apache?" in said for said in item["also"])
+
+
+def test_a_gate_that_opens_and_closes_can_be_opened_once_more(scene: Scene) -> None:
+    task_id = scene.add(title="round and round")
+    for number in range(4):
+        scene.event(task_id, "blocked", json.dumps({"reason": f"question {number}"}))
+        if number < 3:
+            scene.event(task_id, "unblocked")
+    scene.spoil("UPDATE tasks SET status = 'blocked', block_recurrences = 3 WHERE id = ?", task_id)
+    item = only_item(scene)
+    assert (item["kind"], button(item)) == ("block_unblock_cycling", ("unblock", "Unblock"))
+    assert item["command"] == f"hermes-kanban events {task_id}"
+    assert any("question 3" in said for said in (item["reason"], *item["also"]))
 
 
 def test_failures_are_unblocked_reset_or_tried_again(scene: Scene) -> None:

@@ -165,7 +165,7 @@
           ? h("dl", { className: "hk-evidence" }, item.evidence.map(([label, text]) =>
               h("div", { key: label }, h("dt", null, label), h("dd", null, text))))
           : null,
-        !action && item.command ? h(Command, { text: item.command }) : null),
+        item.command ? h(Command, { text: item.command }) : null),
       action
         ? h(Act, { tone: item.level === "warning" ? "plain" : "main", label: action.label, name: item.title, disabled: busy,
             onClick: () => onAct(action) })
