@@ -109,6 +109,7 @@ def spoil_at_random(scene: Scene, seed: int) -> None:
     scene.clock.advance(dice.choice([0, 30, 3000]))
 
 
+@pytest.mark.timeout(600)  # many boards; a busy machine needs longer for them than for one test
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_every_task_of_any_board_has_one_reason_and_one_next_event(
