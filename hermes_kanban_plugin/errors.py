@@ -87,6 +87,14 @@ class CompletionKept(CallerMistake):
         )
 
 
+class UnreadableRow(KanbanError):
+    """Another program wrote a value of the wrong kind into a task's row, so nothing is done with that task."""
+
+    def __init__(self, task_id: str, sentence: str, repair: str) -> None:
+        super().__init__(f"task {task_id} cannot be read: {sentence}; nothing was changed. Put it right with: {repair}")
+        self.task_id = task_id
+
+
 class NoLateCompletion(CallerMistake):
     """The task has no completion that waits for a decision."""
 

@@ -10,6 +10,7 @@ from hermes_kanban_plugin.foreign import stop_foreign_worker
 from hermes_kanban_plugin.models import Task
 from hermes_kanban_plugin.store import cancelling
 from hermes_kanban_plugin.store.moves import Seen
+from hermes_kanban_plugin.store.rows import read
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +21,7 @@ def cancel(args: argparse.Namespace) -> None:
     actor = acting.person_or_worker().profile
     with open_board(args.board) as board:
         rows = cancelling.listed(board.reader, args.task_id, subtree=args.subtree)
-        tasks = [Task.model_validate(dict(row)) for row in rows]
+        tasks = [read(Task, dict(row), board.path) for row in rows]
         if not args.dry_run:
             for task in tasks:
                 stop_foreign_worker(board, task, "cancel")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _INDENT = 9
 # What a line that can be typed begins with.
-_PROGRAMS = ("hermes ", "hermes-kanban ", "kill ", "pip ", "timedatectl ")
+_PROGRAMS = ("hermes ", "hermes-kanban ", "kill ", "pip ", "sqlite3 ", "timedatectl ")
 
 
 def explain(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from hermes_kanban_plugin.board import open_board
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.errors import InvalidArgument
 from hermes_kanban_plugin.store import queries
+from hermes_kanban_plugin.store.rows import Sieve
 
 if TYPE_CHECKING:
     import argparse
@@ -25,12 +26,17 @@ def list_tasks(args: argparse.Namespace) -> None:
     assignee = os.environ.get("HERMES_PROFILE", "").strip() if args.mine else args.assignee
     if args.mine and not assignee:
         raise InvalidArgument("--mine needs a profile; set HERMES_PROFILE, or use: hermes-kanban list --assignee NAME")
+    sieve = Sieve()
     with open_board(args.board) as board:
-        tasks = board.tasks(status=args.status, assignee=assignee, tenant=args.tenant, archived=args.archived)
+        wanted = {"status": args.status, "assignee": assignee, "tenant": args.tenant, "archived": args.archived}
+        tasks = board.tasks(**wanted, sieve=sieve)
     if args.json:
         return output.print_json(tasks)
     rows = [(task.id, task.status, task.assignee, task.priority, task.title) for task in tasks]
-    return output.print_table(("id", "status", "assignee", "prio", "title"), rows, "no tasks")
+    output.print_table(("id", "status", "assignee", "prio", "title"), rows, "no tasks")
+    for row in sieve.unreadable:
+        output.print_line(row.task_id, f"cannot be read ({row.sentence}); see: hermes-kanban diagnostics")
+    return None
 
 
 def show(args: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ from hermes_kanban_plugin.diagnosis.facts import (
 )
 from hermes_kanban_plugin.models import HeldRun, Task
 from hermes_kanban_plugin.store.flags import PAUSED
+from hermes_kanban_plugin.store.rows import Sieve
 from hermes_kanban_plugin.store.survey import Survey
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def collect(
         around: what is not on the board.
         only: the id of the one task that is asked about; None looks at the whole board.
     """
+    sieve = Sieve()
     with Survey.begin(connection) as survey:
         rows, more_tasks = _rows(survey, now, around, only)
         often = [str(row["id"]) for row in rows if row["recent_starts"]] if around.max_starts_per_hour else []
@@ -117,24 +119,24 @@ def collect(
             only=only,
             counts=survey.counts(),
             running=_added(running, around.elsewhere),
-            paused=Pause.model_validate(paused) if paused else None,
+            paused=sieve.one(Pause, paused) if paused else None,
             runless=tuple(_runless(row) for row in survey.runless(STRAYS)),
             stray_locks=tuple(_stray_lock(row) for row in survey.stray_locks(STRAYS)),
             stray_runs=tuple(_stray_run(row) for row in survey.stray_runs(STRAYS)),
             gates=tuple(_gate(row) for row in gates),
             links=tuple(links),
             linked={str(row["id"]): _linked(row) for row in linked},
-            outages=tuple(Outage.model_validate(row) for row in survey.outages(STRAYS)),
+            outages=tuple(sieve.all(Outage, survey.outages(STRAYS))),
             oldest_task_at=survey.oldest_task_at(),
             dispatching=around.dispatching,
             timeline=_timeline(survey, now),
             cut=_cut(only, {"tasks": more_tasks, "runs": len(held) >= RUNS, "links": len(links) >= LINKS}),
         )
+    cases = [_case(row, task, sieve, around, starts) for row in rows if (task := sieve.one(Task, row)) is not None]
+    orphans = [around.examine(run) for run in sieve.all(HeldRun, held)]
+    left_over = [around.examine(run) for run in sieve.all(HeldRun, lingering)]
     return replace(
-        facts,
-        cases=tuple(_case(row, around, starts) for row in rows),
-        orphans=tuple(around.examine(HeldRun.model_validate(row)) for row in held),
-        lingering=tuple(around.examine(HeldRun.model_validate(row)) for row in lingering),
+        facts, cases=tuple(cases), orphans=tuple(orphans), lingering=tuple(left_over), unreadable=sieve.unreadable
     )
 
 
@@ -152,9 +154,8 @@ def _added(here: Mapping[str, int], elsewhere: Mapping[str, int]) -> dict[str, i
     return {name: here.get(name, 0) + elsewhere.get(name, 0) for name in {*here, *elsewhere}}
 
 
-def _case(row: Row, around: Surroundings, starts: Mapping[str, Sequence[int]]) -> Case:
+def _case(row: Row, task: Task, sieve: Sieve, around: Surroundings, starts: Mapping[str, Sequence[int]]) -> Case:
     """Make a case of a row; what is asked of profiles and plugins is asked only for tasks that could start."""
-    task = Task.model_validate(row)
     assignee = (task.assignee or around.limits.default_assignee).strip().lower()
     lane = around.lane_of(assignee) if assignee else None
     ended = {name.removeprefix("last_"): value for name, value in row.items() if name.startswith("last_")}
@@ -163,7 +164,7 @@ def _case(row: Row, around: Surroundings, starts: Mapping[str, Sequence[int]]) -
     return Case(
         task=task,
         turn=_turn(row),
-        last=Ending.model_validate(ended) if ended["id"] is not None else None,
+        last=sieve.one(Ending, {"task_id": task.id, **ended}) if ended["id"] is not None else None,
         open_parents=row["open_parents"],
         unproven_run=row["unproven_run"],
         late_run=row["late_run"],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.dispatch.admission import Limits
     from hermes_kanban_plugin.dispatch.reaper import Orphan
+    from hermes_kanban_plugin.store.rows import Unreadable
 
 
 class Thresholds(NamedTuple):
@@ -248,6 +249,7 @@ class BoardFacts:
     outages: tuple[Outage, ...] = ()
     dispatching: Dispatching = NOBODY
     timeline: Timeline = STRAIGHT
+    unreadable: tuple[Unreadable, ...] = ()
     cut: tuple[str, ...] = ()
 
     def case(self, task_id: str) -> Case | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Stray
     from hermes_kanban_plugin.dispatch.reaper import Orphan
+    from hermes_kanban_plugin.store.rows import Unreadable
 
 
 def findings(facts: BoardFacts) -> list[Finding]:
@@ -28,6 +29,7 @@ def findings(facts: BoardFacts) -> list[Finding]:
     return [
         *(found for orphan in suspects if (found := _suspect(orphan, facts)) is not None),
         *(found for orphan in facts.lingering if (found := _left_over(orphan, facts)) is not None),
+        *(_unreadable(row, facts) for row in facts.unreadable),
         *(_without_run(stray) for stray in facts.runless),
         *(_stray_lock(stray) for stray in facts.stray_locks),
         *(_stray_run(stray) for stray in facts.stray_runs),
@@ -70,6 +72,13 @@ def _seen(orphan: Orphan, facts: BoardFacts) -> dict[str, Any]:
         "lease_ended_ago": facts.now - run.claim_expires if run.claim_expires else None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _unreadable(row: Unreadable, facts: BoardFacts) -> Finding:
+    """Name a value that another program wrote: nobody guesses what it should have been, so the task waits."""
+    sentence = f"{row.task_id} cannot be read, so nothing is done with it: {row.sentence}"
+    return Finding(kind="unreadable_row", level=Level.ERROR, sentence=sentence, task_id=row.task_id,
+                   evidence={"column": row.column, "value": row.value}, fix=row.repair(facts.machine.path))  # fmt: skip
 
 
 def _without_run(stray: Stray) -> Finding:

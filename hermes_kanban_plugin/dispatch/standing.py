@@ -36,6 +36,8 @@ FROM tasks LEFT JOIN task_runs ON task_runs.id = tasks.current_run_id
 WHERE tasks.status = 'running'
 ORDER BY task_runs.started_at, tasks.id"""
 
+_TIMES = ("claim_expires", "started_at")
+
 
 class State(StrEnum):
     """How a kanban home is dispatched."""
@@ -139,7 +141,7 @@ def _read(location: BoardLocation) -> BoardStanding:
             with connection.translating(path):
                 term = dispatchers.latest(reader) if connection.columns_of(reader, "kp_dispatchers") else None
                 counts = {row["status"]: row["tasks"] for row in reader.execute(COUNTS)}
-                running = [dict(row) for row in reader.execute(RUNNING)]
+                running = [_with_numbers(dict(row)) for row in reader.execute(RUNNING)]
                 paused = flags.find(reader, flags.PAUSED) if connection.columns_of(reader, "kp_flags") else None
         finally:
             reader.close()
@@ -149,6 +151,11 @@ def _read(location: BoardLocation) -> BoardStanding:
     if term is not None:
         verdict = identity.judge(term.dispatcher, identity.here(), identity.sight(term.dispatcher.pid))
     return BoardStanding(location.slug, path, term, verdict, counts, running, paused)
+
+
+def _with_numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose times are numbers or not known, whatever another program wrote there."""
+    return {**row, **{name: row[name] if isinstance(row[name], int) else None for name in _TIMES}}
 
 
 def _command_of(pid: int | None) -> list[str] | None:

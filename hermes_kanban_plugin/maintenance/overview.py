@@ -11,6 +11,7 @@ from hermes_kanban_plugin.models import Frozen
 from hermes_kanban_plugin.store import panorama, snapshots
 from hermes_kanban_plugin.store.connection import columns_of, translating
 from hermes_kanban_plugin.store.flags import PAUSED, Flag, find
+from hermes_kanban_plugin.store.rows import readable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,11 +81,11 @@ def look(board: Board) -> Overview:
         for name, statuses, order in LANES:
             rows = panorama.cards(reader, statuses, order, MAX_CARDS)
             total = sum(counts.get(status, 0) for status in statuses)
-            lanes.append(Lane(name=name, total=total, cards=[Card.model_validate(row) for row in rows]))
+            lanes.append(Lane(name=name, total=total, cards=readable(Card, rows)))
         return Overview(
             board=board.slug,
             counts=counts,
-            runs=[RunLine.model_validate(row) for row in panorama.runs(reader, MAX_RUNS)],
+            runs=readable(RunLine, panorama.runs(reader, MAX_RUNS)),
             lanes=lanes,
             paused=_paused(reader),
         )

@@ -142,6 +142,11 @@ def open_copy(source: sqlite3.Connection) -> sqlite3.Connection:
     return copy
 
 
+def path_of(connection: sqlite3.Connection) -> str:
+    """Return the path of the board that a connection is open on; empty for one in memory."""
+    return next((str(row[2]) for row in connection.execute("PRAGMA database_list") if row[1] == "main"), "")
+
+
 def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
     """Return the names of a table's columns; none when the board has no such table."""
     return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from hermes_kanban_plugin.breaker import DEFAULT_STARTS_PER_HOUR
 from hermes_kanban_plugin.models import Event, HeldRun, Run, Task
 from hermes_kanban_plugin.store import statements
+from hermes_kanban_plugin.store.connection import path_of
+from hermes_kanban_plugin.store.rows import Sieve, read, readable
 from hermes_kanban_plugin.store.schema import wrap
 
 if TYPE_CHECKING:
@@ -35,9 +37,13 @@ ORDER BY priority DESC, created_at, id"""
 
 
 def find_task(connection: sqlite3.Connection, task_id: str) -> Task | None:
-    """Return one task, or None."""
+    """Return one task, or None.
+
+    Raises:
+        UnreadableRow: a value of it is of the wrong kind.
+    """
     row = connection.execute(statements.SELECT_TASK, {"task_id": task_id}).fetchone()
-    return Task.model_validate(dict(row)) if row else None
+    return read(Task, dict(row), path_of(connection)) if row else None
 
 
 def list_tasks(
@@ -47,8 +53,12 @@ def list_tasks(
     assignee: str | None = None,
     tenant: str | None = None,
     archived: bool = False,
+    sieve: Sieve | None = None,
 ) -> list[Task]:
-    """Return the tasks that match, best first (priority, then age), without archived ones unless asked for."""
+    """Return the tasks that match, best first (priority, then age), without archived ones unless asked for.
+
+    What cannot be read is left out; a ``sieve`` that is given knows it afterwards.
+    """
     wanted = {"status": status, "assignee": assignee, "tenant": tenant}
     where = [f"{name} = :{name}" for name, value in wanted.items() if value is not None]
     if not archived and status != "archived":
@@ -58,7 +68,7 @@ def list_tasks(
         {name: value for name, value in wanted.items() if value is not None},
         order_by="priority DESC, created_at, id",
     )
-    return [Task.model_validate(row) for row in rows]
+    return (sieve or Sieve()).all(Task, rows)
 
 
 def list_runs(connection: sqlite3.Connection, task_id: str) -> list[Run]:
@@ -69,7 +79,7 @@ def list_runs(connection: sqlite3.Connection, task_id: str) -> list[Run]:
             if row["run_id"] in rows:
                 # A board that was last written by an older version of ours lacks the newest ones.
                 rows[row["run_id"]].update({name: row[name] for name in row.keys() if name in _RUN_FACTS})  # noqa: SIM118
-    return [Run.model_validate(rows[run_id]) for run_id in sorted(rows)]
+    return readable(Run, (rows[run_id] for run_id in sorted(rows)))
 
 
 def list_events(
@@ -80,7 +90,7 @@ def list_events(
     if task_id is not None:
         where += " AND task_id = :task_id"
     rows = table(connection, "task_events").rows_where(where, values, order_by="id", limit=limit)
-    return [Event.model_validate(row) for row in rows]
+    return readable(Event, rows)
 
 
 def list_comments(connection: sqlite3.Connection, task_id: str) -> list[dict[str, Any]]:
@@ -151,12 +161,12 @@ def held_run(connection: sqlite3.Connection, task_id: str) -> HeldRun | None:
 
 
 def _held(connection: sqlite3.Connection, query: str, **values: object) -> list[HeldRun]:
-    return [HeldRun.model_validate(dict(row)) for row in connection.execute(query, values)]
+    return readable(HeldRun, connection.execute(query, values))
 
 
 def lingering_runs(connection: sqlite3.Connection) -> list[HeldRun]:
     """Return closed runs whose processes were not proven gone yet."""
-    return [HeldRun.model_validate(dict(row)) for row in connection.execute(statements.LINGERING)]
+    return readable(HeldRun, connection.execute(statements.LINGERING))
 
 
 def candidates(
@@ -171,8 +181,7 @@ def candidates(
         max_starts: how often one task may be started within an hour.
     """
     values = {"now": now, "cooldown": cooldown, "max_starts": max_starts}
-    rows = connection.execute(statements.CANDIDATES, values)
-    return [Task.model_validate(dict(row)) for row in rows]
+    return readable(Task, connection.execute(statements.CANDIDATES, values))
 
 
 def open_triage_ids(connection: sqlite3.Connection) -> list[str]:

@@ -434,3 +434,13 @@ def test_looking_changes_nothing(scene: Scene) -> None:
     assert scene.board.reader.total_changes == 0
     assert not scene.board.reader.in_transaction
     assert scene.board.writer.total_changes > total  # by adding the task, which shows that the count works
+
+
+def test_a_row_that_cannot_be_read_is_a_finding_and_the_others_are_judged(scene: Scene) -> None:
+    broken, gated = scene.add(), scene.add(assignee="nobody-known")
+    scene.spoil("UPDATE tasks SET priority = 'high' WHERE id = ?", broken)
+    found = scene.finding("unreadable_row")
+    assert (found.task_id, found.evidence["column"], found.level) == (broken, "priority", Level.ERROR)
+    assert found.fix is not None
+    assert found.fix.startswith("sqlite3 ")
+    assert scene.finding("assignee_profile_not_found").task_id == gated

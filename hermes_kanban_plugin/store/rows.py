@@ -1,0 +1,105 @@
+"""Rows as models: a row that cannot be read is told apart and never keeps the others from being read.
+
+SQLite keeps whatever it is given, so another program can put a word where a number belongs. What such a row says is
+not guessed: nothing is done with it until a person put it right (finding ``unreadable_row``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from hermes_kanban_plugin.errors import UnreadableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_MOST_SHOWN = 60
+# Columns of this kind get nothing, or the nearest that the column can hold.
+_REPAIRS = (("goal_mode", "0"), ("created_at", "CAST(created_at AS INTEGER)"), ("title", "hex(title)"),
+            ("status", "'blocked'"), ("priority", "0"), ("block_recurrences", "0"), ("consecutive_failures", "0"),
+            ("workspace_kind", "'scratch'"))  # fmt: skip
+
+
+class Unreadable(NamedTuple):
+    """A value of the wrong kind: of which task, in which column, and the value as it is shown to people."""
+
+    task_id: str
+    column: str
+    value: str
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, in words."""
+        return f"{self.column} is {self.value}, which is no value for that column"
+
+    def repair(self, path: str) -> str:
+        """Return a statement for the task's row as a command line, for a board file."""
+        fitting = dict(_REPAIRS).get(self.column, "NULL")
+        task_id = self.task_id.replace("'", "''")
+        return f"sqlite3 {_quoted(path)} \"UPDATE tasks SET {self.column} = {fitting} WHERE id = '{task_id}'\""
+
+
+class Sieve:
+    """Makes models of rows and keeps what cannot be read apart, each row once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Unreadable] = {}
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What could not be read, in the order in which it was met."""
+        return tuple(self._found.values())
+
+    def one(self, model: type[_Model], row: Mapping[str, Any]) -> _Model | None:
+        """Return one row as a model, or None if it cannot be read."""
+        try:
+            return model.model_validate(row)
+        except ValidationError as problem:
+            found = _named(row, problem)
+            self._found.setdefault((found.task_id, found.column), found)
+            return None
+
+    def all(self, model: type[_Model], rows: Iterable[Mapping[str, Any]]) -> list[_Model]:
+        """Return the rows that can be read as models, in their order."""
+        return [made for row in rows if (made := self.one(model, row)) is not None]
+
+
+def readable(model: type[_Model], rows: Iterable[Any]) -> list[_Model]:
+    """Return the rows that can be read as models, in their order; rows are mappings or of SQLite."""
+    return Sieve().all(model, (dict(row) for row in rows))
+
+
+def read(model: type[_Model], row: Mapping[str, Any], path: str) -> _Model:
+    """Return one row as a model.
+
+    Args:
+        model: what the row should be.
+        row: the row.
+        path: of its board, for the message.
+
+    Raises:
+        UnreadableRow: a value is of the wrong kind; the message says how it is put right.
+    """
+    sieve = Sieve()
+    made = sieve.one(model, row)
+    if made is None:
+        found = sieve.unreadable[0]
+        raise UnreadableRow(found.task_id, found.sentence, found.repair(path))
+    return made
+
+
+def _named(row: Mapping[str, Any], problem: ValidationError) -> Unreadable:
+    """Say which value of a row was refused; a name is only shown, so it may be cut."""
+    first = problem.errors(include_url=False, include_context=False)[0]
+    column = str(first["loc"][0]) if first["loc"] else "a column"
+    owner = row.get("task_id", row.get("id"))
+    value = repr(row.get(column, first["input"]))
+    shown = value if len(value) <= _MOST_SHOWN else f"{value[: _MOST_SHOWN - 1]}…"
+    return Unreadable(str(owner), column, shown)
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", "'\"'\"'") + "'"
