@@ -29,7 +29,7 @@ _EVERYWHERE = (
     "hermes_kanban_plugin.host.kanban_fence",
     "hermes_kanban_plugin.host.kanban_words",
 )
-_OUTSIDE_WORKERS = ("hermes_kanban_plugin.host.dispatcher_watcher",)
+_OUTSIDE_WORKERS = ("hermes_kanban_plugin.host.dispatcher_watcher", "hermes_kanban_plugin.host.bystander")
 _IN_WORKERS = ("hermes_kanban_plugin.worker.signals", "hermes_kanban_plugin.host.worker_bridge")
 
 

@@ -132,6 +132,8 @@ class PluginSettings(BaseModel):
     guard_file_check: bool = True
     take_over_dispatcher: bool = True
     bridge_activity: bool = True
+    fence_failures: bool = True
+    fence_blocks: bool = True
     extend_kanban_command: bool = True
 
 

@@ -14,6 +14,9 @@ import sys
 from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 
+from hermes_kanban_plugin.host.heartbeat_bridge import SWITCH, silence_bridge
+from hermes_kanban_plugin.host.patching import marked, original
+from hermes_kanban_plugin.host.run_endings import fence_blocks, fence_failures
 from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.imports import after_import
 from hermes_kanban_plugin.worker import assignment, signals
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OURS = "_hermes_kanban"
-_PARAMETERS_OF_FAILURE = {"conn", "task_id", "error", "outcome", "release_claim", "end_run", "event_payload_extra"}
 _seats: list[Seat] = []
 
 
@@ -47,7 +48,7 @@ class Seat:
     @cached_property
     def bridges(self) -> bool:
         """Whether activity is reported; asked when there is some, because the host's configuration is read for it."""
-        return switch("bridge_activity")
+        return switch(SWITCH)
 
 
 def install(ctx: Any) -> None:
@@ -64,10 +65,11 @@ def install(ctx: Any) -> None:
         atexit.register(_seats[0].process_ends)
         signals.before_end(_seats[0].reporter.process_ends)  # the host ends a worker that is told to without more ado
     seat = _seats[0]
-    after_import("hermes_cli.kanban_db", "worker failures", partial(fence_failures, seat.endings))
+    after_import("hermes_cli.kanban_db", "failures", partial(fence_failures, seat.endings))
+    after_import("hermes_cli.kanban_db", "blocks", partial(fence_blocks, seat.endings))
     after_import("run_agent", "provider limits", partial(note_limits, seat.endings))
     after_import("run_agent", "activity", partial(follow_activity, seat))
-    after_import("tools.kanban_tools", "heartbeat bridge", partial(silence_bridge, seat))
+    after_import("tools.kanban_tools", "heartbeat bridge", silence_bridge)
     _hook(ctx, "post_api_request", partial(_answered, seat))
     _hook(ctx, "api_request_error", partial(_refused, seat.endings))
     _hook(ctx, "post_tool_call", partial(_called, seat))
@@ -109,7 +111,7 @@ def follow_activity(seat: Seat, module: ModuleType) -> None:
     if not seat.bridges:
         return
     agent = module.AIAgent
-    touch = _original(agent._touch_activity)
+    touch = original(agent._touch_activity)
     if list(inspect.signature(touch).parameters) != ["self", "desc"]:
         log.warning("this host describes its activity otherwise; only tool calls and answers are signs of life")
         return
@@ -119,26 +121,7 @@ def follow_activity(seat: Seat, module: ModuleType) -> None:
         touch(self, desc)
         seat.reporter.describe(desc)
 
-    agent._touch_activity = _marked(touched, touch)
-
-
-def silence_bridge(seat: Seat, module: ModuleType) -> None:
-    """Keep the host's own bridge from the board: it also beats while the worker only waits.
-
-    Before 0.16 the host has none.
-    """
-    bridge = getattr(module, "heartbeat_current_worker_from_env", None)
-    if bridge is None or not seat.bridges:
-        return
-    if inspect.signature(bridge).parameters:
-        log.warning("this host's heartbeat bridge takes arguments; it is left alone and beats also while it waits")
-        return
-
-    @wraps(bridge)
-    def heartbeat_current_worker_from_env() -> bool:
-        return False
-
-    module.heartbeat_current_worker_from_env = heartbeat_current_worker_from_env  # type: ignore[attr-defined]
+    agent._touch_activity = marked(touched, touch)
 
 
 def note_limits(endings: Endings, module: ModuleType) -> None:
@@ -147,7 +130,7 @@ def note_limits(endings: Endings, module: ModuleType) -> None:
     found = getattr(agent, "_extract_api_error_context", None)
     if found is None or len(inspect.signature(found).parameters) != 1:
         return
-    extract = _original(found)
+    extract = original(found)
 
     @wraps(extract)
     def extracted(error: Exception) -> Any:
@@ -156,46 +139,4 @@ def note_limits(endings: Endings, module: ModuleType) -> None:
             endings.reset_told(context.get("reset_at"))
         return context
 
-    agent._extract_api_error_context = staticmethod(_marked(extracted, extract))
-
-
-def fence_failures(endings: Endings, module: ModuleType) -> None:
-    """Let what the host writes about this worker's own end be fenced: a used-up budget, and a goal that is given up.
-
-    Before 0.16 a host has neither.
-    """
-    if not hasattr(module, "_record_task_failure"):
-        return
-    record = _original(module._record_task_failure)
-    if set(inspect.signature(record).parameters) >= _PARAMETERS_OF_FAILURE:
-
-        @wraps(record)
-        def record_task_failure(conn: Any, task_id: str, error: str, **more: Any) -> bool:
-            ends = more.get("release_claim") and more.get("end_run") and more.get("outcome") == "timed_out"
-            if ends and endings.is_mine(task_id):
-                return endings.budget_exhausted(error, more.get("event_payload_extra") or {})
-            return bool(record(conn, task_id, error, **more))
-
-        module._record_task_failure = _marked(record_task_failure, record)  # type: ignore[attr-defined]
-    else:
-        log.warning("this host books a used-up iteration budget otherwise; it is left alone")
-    block = _original(module.block_task)
-    if "expected_run_id" in inspect.signature(block).parameters:
-
-        @wraps(block)
-        def block_task(conn: Any, task_id: str, **more: Any) -> bool:
-            if endings.is_mine(task_id) and more.get("expected_run_id") is None:
-                more["expected_run_id"] = endings.run_id
-            return bool(block(conn, task_id, **more))
-
-        module.block_task = _marked(block_task, block)  # type: ignore[attr-defined]
-
-
-def _marked(ours: Any, original: Any) -> Any:
-    setattr(ours, _OURS, original)
-    return ours
-
-
-def _original(function: Any) -> Any:
-    """Return what stood in this place before us, so that a second registration does not wrap our own wrapper."""
-    return getattr(function, _OURS, function)
+    agent._extract_api_error_context = staticmethod(marked(extracted, extract))

@@ -37,7 +37,10 @@ RESTART = "hermes gateway restart"
 # The hosts that every part was tried with; docs/reference/hosts.md.
 OLDEST_HOST, NEWEST_HOST = (0, 13), (0, 19)
 _COMMAND_SECONDS = 10.0
-_SWITCHES = ("guard_file_check", "take_over_dispatcher", "bridge_activity", "extend_kanban_command")
+_SWITCHES = (
+    "guard_file_check", "take_over_dispatcher", "bridge_activity", "fence_failures", "fence_blocks",
+    "extend_kanban_command",
+)  # fmt: skip
 
 
 def run(board: str | None) -> list[Finding]:

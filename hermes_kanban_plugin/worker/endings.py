@@ -13,7 +13,7 @@ from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.worker import assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hermes_kanban_plugin.worker.assignment import Assignment
     from hermes_kanban_plugin.worker.quota import Refusal
@@ -30,11 +30,6 @@ class Endings:
         self._refusal: Refusal | None = None
         # The host tells both in the thread of the request that failed.
         self._told = threading.local()
-
-    @property
-    def run_id(self) -> int:
-        """The run that this process works for."""
-        return self._assignment.lease.run_id
 
     def is_mine(self, task_id: str) -> bool:
         """Say whether this process was started for a task."""
@@ -85,6 +80,10 @@ class Endings:
         except CallerMistake as refusal:
             log.warning("the used-up iteration budget was not booked: %s", refusal)
             return False
+
+    def goal_given_up(self, block: Callable[[int], bool]) -> bool:
+        """Block the task for a goal that was not reached, by ``block`` and as this run only; says whether it was."""
+        return block(self._assignment.lease.run_id)
 
 
 def _terms() -> Terms:

@@ -40,7 +40,7 @@ LAYERS = (
     ("worker", "worker.*", "maintenance", "maintenance.*", "acceptance"),
     ("diagnosis", "diagnosis.*"),
     ("installation", "installation.*", "dashboard", "dashboard.*"),
-    ("host.agent_tools", "host.kanban_fence", "host.worker_bridge"),
+    ("host.agent_tools", "host.kanban_fence", "host.worker_bridge", "host.bystander"),
     ("registration", "cli.output"),
     ("cli", "cli.*", "tools.*", "hooks.*"),
     ("demo", "demo.*"),

@@ -11,7 +11,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from hermes_kanban_plugin import imports
-from hermes_kanban_plugin.host import worker_bridge
+from hermes_kanban_plugin.host import heartbeat_bridge, worker_bridge
 from hermes_kanban_plugin.testing import FakeClock
 from hermes_kanban_plugin.worker.endings import Endings
 
@@ -79,21 +79,11 @@ def test_an_agent_that_describes_itself_otherwise_is_left_alone(
     assert "otherwise" in caplog.text
 
 
-def test_the_hosts_own_bridge_is_silenced_where_it_is_known(seat: worker_bridge.Seat) -> None:
-    known = module(heartbeat_current_worker_from_env=lambda: True)
-    worker_bridge.silence_bridge(seat, known)
-    assert known.heartbeat_current_worker_from_env() is False
-    unknown = module(heartbeat_current_worker_from_env=lambda board: board)
-    worker_bridge.silence_bridge(seat, unknown)
-    assert unknown.heartbeat_current_worker_from_env(7) == 7
-    worker_bridge.silence_bridge(seat, module())  # before 0.16
-
-
 def test_switched_off_the_host_is_as_it_was(seat: worker_bridge.Seat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERMES_KANBAN_PLUGIN_BRIDGE_ACTIVITY", "off")
     found = module(AIAgent=agent_class(), heartbeat_current_worker_from_env=lambda: True)
     worker_bridge.follow_activity(seat, found)
-    worker_bridge.silence_bridge(seat, found)
+    heartbeat_bridge.silence_bridge(found)
     found.AIAgent()._touch_activity("receiving stream response")
     assert found.heartbeat_current_worker_from_env() is True
     assert seat.reporter.describe.call_args_list == []  # type: ignore[attr-defined]
@@ -158,95 +148,6 @@ def _handoff() -> Any:
     from hermes_kanban_plugin.store.outcomes import Handoff
 
     return Handoff("by hand")
-
-
-# --- budget and goals ----------------------------------------------------------------------------------------------
-
-
-class Host:
-    """The host's two functions, which write down that they were called."""
-
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-
-    def _record_task_failure(
-        self,
-        conn: Any,
-        task_id: str,
-        error: str,
-        *,
-        outcome: str,
-        failure_limit: int | None = None,
-        force_trip: bool = False,
-        release_claim: bool = False,
-        end_run: bool = False,
-        event_payload_extra: dict[str, Any] | None = None,
-    ) -> bool:
-        self.calls.append((task_id, outcome))
-        return True
-
-    def block_task(self, conn: Any, task_id: str, *, reason: str, expected_run_id: int | None = None) -> bool:
-        self.calls.append((task_id, expected_run_id))
-        return True
-
-
-@pytest.fixture
-def host(endings: Endings) -> tuple[ModuleType, Host]:
-    real = Host()
-    found = module(_record_task_failure=real._record_task_failure, block_task=real.block_task)
-    worker_bridge.fence_failures(endings, found)
-    worker_bridge.fence_failures(endings, found)
-    return found, real
-
-
-def exhaust(found: ModuleType, task_id: str, **changed: Any) -> bool:
-    fields = {"outcome": "timed_out", "release_claim": True, "end_run": True, "event_payload_extra": {"budget_used": 6}}
-    return bool(found._record_task_failure(None, task_id, error="budget exhausted (6/6)", **{**fields, **changed}))
-
-
-def test_a_used_up_budget_is_booked_once_for_this_run_only(post: Post, host: tuple[ModuleType, Host]) -> None:
-    found, real = host
-    assert exhaust(found, post.lease.task_id) is False
-    assert (post.run()["outcome"], post.task()["consecutive_failures"]) == ("timed_out", 1)
-    assert exhaust(found, post.lease.task_id) is False
-    assert post.task()["consecutive_failures"] == 1
-    assert real.calls == []
-
-
-def test_a_used_up_budget_of_an_old_run_leaves_the_new_one_alone(post: Post, host: tuple[ModuleType, Host]) -> None:
-    new = post.supersede()
-    exhaust(host[0], post.lease.task_id)
-    assert (post.task()["current_run_id"], post.task()["consecutive_failures"]) == (new.run_id, 0)
-
-
-def test_the_setting_of_the_kanban_home_decides_when_to_give_up(post: Post, host: tuple[ModuleType, Host]) -> None:
-    (post.board.location.root / "config.yaml").write_text("kanban: {failure_limit: 1}")
-    assert exhaust(host[0], post.lease.task_id) is True
-    assert post.task()["status"] == "blocked"
-
-
-@pytest.mark.parametrize(
-    "changed", [{"outcome": "crashed"}, {"release_claim": False}, {"end_run": False}, {"task_id": "t_00000000"}]
-)
-def test_everything_else_stays_the_hosts(post: Post, host: tuple[ModuleType, Host], changed: dict[str, Any]) -> None:
-    task_id = changed.pop("task_id", post.lease.task_id)
-    assert exhaust(host[0], task_id, **changed) is True
-    assert host[1].calls == [(task_id, changed.get("outcome", "timed_out"))]
-
-
-def test_a_goal_that_is_given_up_blocks_this_run_only(post: Post, host: tuple[ModuleType, Host]) -> None:
-    found, real = host
-    found.block_task(None, post.lease.task_id, reason="turns used up")
-    found.block_task(None, post.lease.task_id, reason="x", expected_run_id=99)
-    found.block_task(None, "t_00000000", reason="x")
-    assert real.calls == [(post.lease.task_id, post.lease.run_id), (post.lease.task_id, 99), ("t_00000000", None)]
-
-
-def test_functions_of_another_shape_are_left_alone(endings: Endings) -> None:
-    found = module(_record_task_failure=lambda conn, task_id: 1, block_task=lambda conn, task_id: 2)
-    worker_bridge.fence_failures(endings, found)
-    assert (found._record_task_failure(0, 0), found.block_task(0, 0)) == (1, 2)
-    worker_bridge.fence_failures(endings, module())  # before 0.16
 
 
 # --- installation --------------------------------------------------------------------------------------------------
