@@ -7,7 +7,6 @@ point names the package itself.
 from __future__ import annotations
 
 import importlib.util
-import shlex
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -18,37 +17,14 @@ if TYPE_CHECKING:
 
 _PACKAGE = "hermes_kanban_plugin"
 
-# Module to import -> requirement to install: the dependencies of pyproject.toml, which a clone does not install.
-_NEEDS = {
-    "pluggy": "pluggy>=1.5,<2",
-    "psutil": "psutil>=5.9,<8",
-    "pydantic": "pydantic>=2.7,<3",
-    "rich": "rich>=13,<16",
-    "ruamel.yaml": "ruamel.yaml>=0.18,<0.20",
-    "shtab": "shtab>=1.9,<2",
-    "sqlite_utils": "sqlite-utils>=4.1,<5",
-}
-
 
 def register(ctx: Any) -> None:
-    """Hand the host's plugin context to the package.
+    """Hand the host's plugin context to the package, which sees to it that nothing is raised.
 
     Raises:
-        ImportError: the host's environment lacks a dependency, or the clone is incomplete; the message has the remedy.
+        ImportError: the clone is incomplete; the message has the remedy.
     """
-    missing = [requirement for module, requirement in _NEEDS.items() if _is_missing(module)]
-    if missing:
-        command = shlex.join([sys.executable, "-m", "pip", "install", *missing])
-        raise ImportError(f"hermes-kanban lacks packages in the environment that runs Hermes, add them with: {command}")
     _package().register(ctx)
-
-
-def _is_missing(module: str) -> bool:
-    """Tell whether a module cannot be found, without importing it."""
-    try:
-        return importlib.util.find_spec(module) is None
-    except ModuleNotFoundError:  # the parent of a dotted name is not there either
-        return True
 
 
 def _package() -> ModuleType:

@@ -216,6 +216,10 @@ class SetupRefused(KanbanError):
     """A file cannot be changed by setup without touching what is not ours; no file was changed."""
 
 
+class MissingPackages(KanbanError):
+    """Packages that the plugin needs are not installed beside it; nothing was changed."""
+
+
 class ServiceFailed(KanbanError):
     """The system's service manager refused, or there is none."""
 

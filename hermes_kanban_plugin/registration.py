@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hermes_kanban_plugin import requirements
 from hermes_kanban_plugin.roles import Role, role_of
 
 if TYPE_CHECKING:
@@ -36,17 +37,37 @@ _IN_WORKERS = ("hermes_kanban_plugin.worker.signals", "hermes_kanban_plugin.host
 def register(ctx: Any) -> None:
     """Take our place in this process; never raises, because that would take the host's own tools away too.
 
+    Where a package is missing that we need, nothing of the host is replaced: a dispatcher of ours could not run.
+
     A worker whose run is not current any more ends here, with status 0 and before it asked any model
     (:mod:`~hermes_kanban_plugin.worker.guard`).
 
     Args:
         ctx: the host's plugin context (contract section 7).
     """
-    for part in parts_of(role_of(os.environ, sys.argv)):
+    role = role_of(os.environ, sys.argv)
+    lacking = _lacking()
+    if lacking:
+        _log_of(role).warning("%s (until then Hermes works without it)", requirements.advice(lacking))
+        return
+    for part in parts_of(role):
         try:
             import_module(part).install(ctx)
         except Exception as problem:  # noqa: BLE001 - isolation edge: the host must work on without us
             log.warning("hermes-kanban goes on without %s: %s", part.rpartition(".")[2], problem)
+
+
+def _lacking() -> list[str]:
+    try:
+        return requirements.missing()
+    except Exception as problem:  # noqa: BLE001 - as above; what is really missing is noticed when it is used
+        log.warning("hermes-kanban cannot see whether the packages that it needs are there: %s", problem)
+        return []
+
+
+def _log_of(role: Role) -> logging.Logger:
+    """Return the log that is read when something is wrong: the host writes only such names to the gateway's own."""
+    return logging.getLogger("gateway.hermes_kanban") if role is Role.GATEWAY else log
 
 
 def parts_of(role: Role) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hermes_kanban_plugin import requirements
 from hermes_kanban_plugin.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def completion(args: argparse.Namespace) -> None:
     try:
         import shtab
     except ImportError as problem:
-        raise InvalidArgument("completion needs shtab, which is missing here: pip install shtab") from problem
+        add = requirements.pip("install", requirements.SHTAB)
+        raise InvalidArgument(f"completion needs shtab, which is missing here: {add}") from problem
     from hermes_kanban_plugin.cli import parser
 
     tree = parser.build()

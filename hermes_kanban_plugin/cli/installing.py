@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hermes_kanban_plugin import locations
+from hermes_kanban_plugin import locations, requirements
 from hermes_kanban_plugin.cli import output
-from hermes_kanban_plugin.errors import InvalidArgument
+from hermes_kanban_plugin.errors import InvalidArgument, MissingPackages
 from hermes_kanban_plugin.installation import plan, start_file
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def setup(args: argparse.Namespace) -> int:
     """Enable the plugin in Hermes, or take that back; with ``--check`` the exit status is 1 if something is missing."""
     if args.check and args.undo:
         raise InvalidArgument("--check looks for what setup would do; to see what --undo would do: --undo --dry-run")
+    if not args.undo:
+        _refuse_what_could_not_run()
     make = plan.for_undo if args.undo else plan.for_setup
     made = make(locations.hermes_root(), args.profile, start_file.find())
     looks_only = args.check or args.dry_run
@@ -37,6 +39,12 @@ def setup(args: argparse.Namespace) -> int:
     else:
         _print_end(made, undo=args.undo, looks_only=looks_only)
     return 1 if args.check and made.changes else 0
+
+
+def _refuse_what_could_not_run() -> None:
+    lacking = requirements.missing()
+    if lacking:
+        raise MissingPackages(requirements.advice(lacking))
 
 
 class _Teller:
@@ -71,6 +79,7 @@ def _as_json(made: Plan, *, done: bool) -> dict[str, Any]:
 
 def doctor(args: argparse.Namespace) -> int:
     """Say what is wrong with the installation and on the boards, and how to mend it; status 1 if something is."""
+    _refuse_what_could_not_run()
     from hermes_kanban_plugin.cli import explaining
     from hermes_kanban_plugin.diagnosis.finding import worst_first
     from hermes_kanban_plugin.installation import checks

@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from hermes_kanban_plugin import requirements
 from hermes_kanban_plugin.errors import KanbanError
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def perform(parsed: argparse.Namespace) -> int:
     except (OverflowError, UnicodeEncodeError) as problem:
         print(f"hermes-kanban: a number or a name cannot be used ({problem}); nothing was changed", file=sys.stderr)
         return 2
+    except ImportError as problem:
+        print(f"hermes-kanban: {_what_is_missing(problem)}", file=sys.stderr)
+        return 1
     except ValueError as problem:  # pydantic's: another program wrote a value of another kind into a column
         said = " ".join(str(problem).split())
         print(f"hermes-kanban: a value on the board cannot be read, correct it: {said}", file=sys.stderr)
@@ -68,6 +72,14 @@ def perform(parsed: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _what_is_missing(problem: ImportError) -> str:
+    lacking = requirements.missing()
+    if lacking:
+        return requirements.advice(lacking)
+    again = requirements.pip("install", "--force-reinstall", "--no-deps", requirements.DISTRIBUTION)
+    return f"the installation is broken ({problem}), repair it with: {again}"
 
 
 def _has_host() -> bool:

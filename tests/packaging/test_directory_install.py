@@ -57,12 +57,15 @@ print(json.dumps(sorted(route.path for route in module.router.routes) if module 
 """
 
 CALL_REGISTER = """
-import importlib, json, sys
+import importlib, json, logging, sys
+lines = []
+class Lines(logging.Handler):
+    def emit(self, record):
+        lines.append(record.getMessage())
+logging.getLogger().addHandler(Lines())
 sys.path.insert(0, {folder!r})
-try:
-    importlib.import_module({name!r}).register(None)
-except ImportError as error:
-    print(json.dumps(str(error)))
+importlib.import_module({name!r}).register(None)
+print(json.dumps(lines))
 """
 
 CONFIG = "plugins:\n  enabled: [hermes-kanban]\n  entries: {{hermes-kanban: {{allow_tool_override: {allowed}}}}}\n"
@@ -141,10 +144,24 @@ def test_missing_dependency_is_one_sentence_with_its_remedy(
     for entry in host_site.iterdir():
         if entry.name != module:
             (poorer / entry.name).symlink_to(entry)
-    error = run_python(CALL_REGISTER.format(folder=str(clone.parent), name=clone.name), path=[poorer])
-    assert "\n" not in error
-    assert f"{sys.executable} -m pip install '{requirement}>=" in error
-    assert error.count(">=") == 1, "names only what is missing"
+    (line,) = run_python(CALL_REGISTER.format(folder=str(clone.parent), name=clone.name), path=[poorer])
+    assert "\n" not in line
+    assert f"{sys.executable} -m pip install '{requirement}>=" in line
+    assert line.count(">=") == 1, "names only what is missing"
+
+
+@pytest.mark.parametrize("text", ["after-install.md", "docs/how-to/install-in-hermes.md"])
+def test_a_clone_with_what_its_instructions_install_is_loaded(
+    clone: Path, host_site: Path, tmp_path: Path, run_python: Callable[..., Any], text: str
+) -> None:
+    """In an environment that has what Hermes brings, and the packages that the text names."""
+    assert "pip install pluggy sqlite-utils" in " ".join((clone / text).read_text(encoding="utf-8").split())
+    there = {"psutil", "pydantic", "rich", "ruamel", "pluggy", "sqlite_utils"}
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in there:
+        (bare / name).symlink_to(host_site / name)
+    assert run_python(CALL_REGISTER.format(folder=str(clone.parent), name=clone.name), path=[bare]) == []
 
 
 def test_installed_distribution_wins_over_a_clone(clone: Path, root: Path, run_python: Callable[..., Any]) -> None:

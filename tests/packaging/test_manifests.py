@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import tomllib
@@ -13,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import hermes_kanban_plugin
+from hermes_kanban_plugin import requirements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,9 +99,5 @@ def test_files_are_the_ones_promised(root: Path, manifest: dict[str, Any], folde
     assert len(set(promised)) == len(promised)
 
 
-def test_clone_asks_for_the_dependencies_of_the_distribution(root: Path, project: dict[str, Any]) -> None:
-    tree = ast.parse((root / "__init__.py").read_text(encoding="utf-8"))
-    (needs,) = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_NEEDS"
-    ]
-    assert sorted(ast.literal_eval(needs).values()) == sorted(project["dependencies"])
+def test_we_look_for_the_dependencies_of_the_distribution(project: dict[str, Any]) -> None:
+    assert sorted([*requirements.NEEDED.values(), requirements.SHTAB]) == sorted(project["dependencies"])

@@ -22,7 +22,7 @@ MAX_LINES = 350
 # From the bottom up. A module may import from lower rows, and from its own row as long as no circle arises. A star
 # stands for the modules of a folder that are not named.
 LAYERS = (
-    ("errors", "clock", "testpoints", "imports", "roles", "logbook", "boot"),
+    ("errors", "clock", "testpoints", "imports", "roles", "logbook", "boot", "requirements"),
     ("causes", "breaker", "outages", "handoff", "memory"),
     ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
     ("configuration", "machine", "checks"),
