@@ -15,7 +15,33 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.models import TickReport
 
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 3600.0
 _PLAIN = re.compile(r"[^\s\"=]+")
+
+
+class Complaints:
+    """What is wrong and stays wrong is told when it changes, and then at growing intervals: not once per tick."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[str, float, float]] = {}
+
+    def due(self, about: str, text: str, at: float) -> bool:
+        """Say whether a complaint should be told now; the next time it is asked for is counted from here.
+
+        Args:
+            about: whom or what it concerns.
+            text: what is wrong.
+            at: monotonic seconds.
+        """
+        known, since, pause = self._told.get(about, ("", 0.0, 0.0))
+        if known == text and at - since < pause:
+            return False
+        self._told[about] = (text, at, min(pause * 2, LONGEST_PAUSE_SECONDS) if known == text else PAUSE_SECONDS)
+        return True
+
+    def settle(self, about: str) -> None:
+        """Forget a complaint that is over, so that the same again is told at once."""
+        self._told.pop(about, None)
 
 
 def entry(action: str, sentence: str = "", /, **known: object) -> str:

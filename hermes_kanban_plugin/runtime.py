@@ -15,6 +15,7 @@ from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.configuration import LiveSettings
 from hermes_kanban_plugin.dispatch.stops import Stops
+from hermes_kanban_plugin.logbook import Complaints, entry
 from hermes_kanban_plugin.manager import Manager
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Runtime:
         self.watch: Watch | None = None
         self.stopping = threading.Event()
         self.keeps_ticks = False
+        self._complaints = Complaints()
         self._tick_locks: dict[Path, locks.FileLock] = {}
         self._boards: dict[Path, Board] = {}
         self._files: dict[Path, tuple[int, int] | None] = {}
@@ -111,6 +113,15 @@ class Runtime:
         else:
             with locks.trying(path) as alone:
                 yield alone
+
+    def complain(self, action: str, problem: object, board: str) -> None:
+        """Log that something went wrong with a board, when that is news or was not said for long."""
+        if self._complaints.due(f"{action} {board}", str(problem), self.clock.monotonic()):
+            log.error(entry(action, str(problem), board=board))
+
+    def settle(self, action: str, board: str) -> None:
+        """Note that something works again."""
+        self._complaints.settle(f"{action} {board}")
 
     def let_go(self) -> None:
         """Let others tick the boards."""

@@ -54,6 +54,7 @@ class HostSettings(BaseModel):
     dispatch_stale_timeout_seconds: Annotated[_Whole, Field(ge=0)] = 14_400
     worker_log_rotate_bytes: Annotated[_Whole, Field(ge=1)] = 2 * 1024 * 1024
     worker_log_backup_count: Annotated[_Whole, Field(ge=0)] = 1
+    dispatch_in_gateway: Annotated[bool, BeforeValidator(bool)] = True
     auto_decompose: bool = True
     auto_decompose_per_tick: Annotated[_Whole, _raise_to(1)] = 3
     diagnostics: Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = {}

@@ -28,17 +28,19 @@ _MEMORY = {
 # A board full of runs is counted, not listed: who needs all of them asks for JSON.
 SHOWN_RUNS = 20
 _INDENT, _TITLE = 11, 32
+_DISABLED = "the gateway may not dispatch: kanban.dispatch_in_gateway or HERMES_KANBAN_DISPATCH_IN_GATEWAY says no"
 
 
 class _Bounds(NamedTuple):
     """What bounds the running tasks: the caps with where each comes from, the memory, what is wrong with the settings.
 
-    ``memory`` is None when nobody looks at it.
+    ``memory`` is None when nobody looks at it; ``disabled`` says that the gateway may not dispatch.
     """
 
     caps: dict[str, dict[str, Any]]
     memory: Memory | None
     problems: list[str]
+    disabled: bool = False
 
 
 def status(args: argparse.Namespace) -> int:
@@ -59,30 +61,35 @@ def status(args: argparse.Namespace) -> int:
         output.print_json(_as_json(found, bounds, now))
     else:
         _print_standing(found, bounds, now)
-    return 0 if found.serves else 1
+    sound = found.serves and not any(board.problem or found.leaves_out(board) for board in found.boards)
+    return 0 if sound else 1
 
 
 def _probe(args: argparse.Namespace, now: int) -> int:
     from hermes_kanban_plugin.cli import output
-    from hermes_kanban_plugin.dispatch.health import check
+    from hermes_kanban_plugin.dispatch.health import Health, check
 
     root = locations.kanban_root()
     slug = locations.locate_existing(args.board).slug if args.board else None
     found = standing.look(root, locations.serving_boards(root), now)
-    caps = _bounds().caps
-    seen = check(found, [caps[name]["value"] for name in _CAPS[:2] if name in caps], slug)
+    bounds = _bounds()
+    caps = [bounds.caps[name]["value"] for name in _CAPS[:2] if name in bounds.caps]
+    seen = check(found, caps, slug, disabled=bounds.disabled)
     if args.json:
         output.print_json({**seen._asdict(), "exit_status": seen.health.exit_status, "sentence": _sentence(found, now)})
         return seen.health.exit_status
     limit = f" of {seen.cap}" if seen.cap is not None else ""
-    paused = f"; paused: {', '.join(seen.paused)}" if seen.paused else ""
-    text = f"{seen.running}{limit} running, {seen.waiting} waiting{paused}; {_sentence(found, now)}"
+    named = {"paused": seen.paused, "not served": seen.left, "unreadable": seen.unreadable}
+    some = "".join(f"; {what}: {', '.join(slugs)}" for what, slugs in named.items() if slugs)
+    why = f"; {_DISABLED}" if seen.health is Health.DISABLED else ""
+    text = f"{seen.running}{limit} running, {seen.waiting} waiting{some}; {_sentence(found, now)}{why}"
     output.print_line(f"{seen.health}: {text}")
     return seen.health.exit_status
 
 
 def _bounds() -> _Bounds:
     from hermes_kanban_plugin import configuration
+    from hermes_kanban_plugin.host import dispatcher_watcher
 
     root = locations.kanban_root()
     try:
@@ -99,7 +106,9 @@ def _bounds() -> _Bounds:
         variable = f"{configuration.ENV_PREFIX}{name.upper()}"
         caps[name] = {"value": value, "source": variable if variable in os.environ else source}
     memory = machine.memory() if loaded.plugin.memory_guard else None
-    return _Bounds(caps, memory, [f"section kanban, the default counts for {words}" for words in loaded.ignored])
+    problems = [f"section kanban, the default counts for {words}" for words in loaded.ignored]
+    allowed = loaded.host.dispatch_in_gateway and dispatcher_watcher.environment_allows()
+    return _Bounds(caps, memory, problems, disabled=not allowed)
 
 
 def _shown(value: Any) -> str:
@@ -166,6 +175,7 @@ def _sentence(found: Standing, now: int) -> str:
         State.DEAD: f"dead, pid {pid} ended without a word; {tick}; {restart}",
         State.STOPPED: f"stopped; {tick}; {restart}",
         State.NEVER: f"never ran here; {restart}",
+        State.OTHERS: f"serves only board {found.only!r}, pid {pid}{by}; {serve_all(pid)}",
     }
     return sentences[found.state]
 
@@ -188,6 +198,14 @@ def _print_standing(found: Standing, bounds: _Bounds, now: int) -> None:
         output.print_labelled("board", "none yet; make one: hermes-kanban init", _INDENT)
     for board in found.boards:
         _print_board(board, now)
+        if found.state is not State.OTHERS and found.leaves_out(board):
+            words = f"not served: the dispatcher was told to serve only board {found.only!r}; {serve_all(found.pid)}"
+            output.print_labelled("", words, _INDENT)
+
+
+def serve_all(pid: int | None) -> str:
+    """Say how a dispatcher that serves one board is replaced by one for all."""
+    return f"to serve all boards end it (kill {pid}) and start it without --board: hermes-kanban dispatcher"
 
 
 def _print_board(board: BoardStanding, now: int) -> None:

@@ -43,6 +43,7 @@ _STATES = {
     State.DEAD: "dispatcher dead",
     State.STOPPED: "dispatcher stopped",
     State.NEVER: "no dispatcher yet",
+    State.OTHERS: "the dispatcher serves another board",
 }
 _SEQUENCES = {"\x1b[A": UP, "\x1bOA": UP, "\x1b[B": DOWN, "\x1bOB": DOWN}
 _LETTERS = {"k": UP, "j": DOWN}

@@ -109,6 +109,7 @@ def dispatcher(state: Dispatching, now: int) -> dict[str, Any]:
         State.DEAD: ("Dispatcher dead", tick),
         State.STOPPED: ("Dispatcher stopped", tick),
         State.NEVER: ("No dispatcher", "none of ours ever served this board"),
+        State.OTHERS: ("Not served", f"the dispatcher, pid {state.pid}, serves another board only"),
     }
     word, rest = said[state.state]
     good = state.state in (State.SERVING, State.ELSEWHERE)

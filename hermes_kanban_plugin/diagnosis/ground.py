@@ -65,6 +65,8 @@ def _state_of(state: Dispatching, facts: BoardFacts) -> tuple[str, str]:
     age = span(facts.now - state.last_tick_at) if state.last_tick_at is not None else ""
     if state.state is State.SILENT:
         return f"pid {state.pid} lives but has not ticked for {age}", f"kill -CONT {state.pid}"
+    if state.state is State.OTHERS:
+        return f"the dispatcher, pid {state.pid}, was told to serve another one only", f"kill {state.pid} && {start}"
     if state.state is State.STOPPED:
         return f"the last one was stopped, its last tick was {age} ago", start
     if state.state is State.DEAD:

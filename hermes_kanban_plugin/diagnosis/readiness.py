@@ -15,6 +15,7 @@ from hermes_kanban_plugin.diagnosis.answer import Answer, By, NextEvent, answer,
 from hermes_kanban_plugin.diagnosis.finding import Level
 from hermes_kanban_plugin.diagnosis.wording import count, hosts, own, short, span
 from hermes_kanban_plugin.dispatch.admission import admit, in_order
+from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def with_dispatcher(found: Answer, facts: BoardFacts) -> Answer:
         return found
     last = state.last_tick_at
     when = f"the last tick was {span(facts.now - last)} ago" if last else "none of ours ever did"
+    if state.state is State.OTHERS:
+        when = f"the dispatcher, pid {state.pid}, serves another one only"
     return found.model_copy(
         update={
             "code": "no_dispatcher",

@@ -74,7 +74,7 @@ class Leadership:
             try:
                 self._write_note(location, key, now)
             except (KanbanError, sqlite3.Error) as problem:
-                log.warning(entry("note_failed", f"it does not know who serves it: {problem}", board=location.slug))
+                self.runtime.complain("note_failed", f"it does not know who serves it: {problem}", location.slug)
 
     def _write_note(self, location: BoardLocation, key: str, now: int) -> None:
         writer = self.runtime.open(location).writer

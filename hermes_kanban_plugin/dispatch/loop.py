@@ -150,7 +150,7 @@ class Dispatcher:
             try:
                 waiting = startable(self.runtime, self.runtime.open(location))
             except (KanbanError, ValidationError, sqlite3.Error) as problem:
-                log.warning(entry("count_failed", str(problem), board=location.slug))
+                self.runtime.complain("count_failed", problem, location.slug)
                 continue
             if waiting > 1:
                 words = f"{waiting} tasks are waiting; they are started ramped: 1, 2, 4 …"

@@ -49,6 +49,7 @@ class State(StrEnum):
     DEAD = "dead"
     STOPPED = "stopped"
     NEVER = "never"
+    OTHERS = "others"
 
 
 class BoardStanding(NamedTuple):
@@ -70,7 +71,8 @@ class BoardStanding(NamedTuple):
 class Standing(NamedTuple):
     """A kanban home: how it is dispatched, by which process, who started that, and its boards.
 
-    ``holder`` is the process that holds the dispatcher lock, if that can be seen.
+    ``holder`` is the process that holds the dispatcher lock, if that can be seen; ``only`` the one board that it was
+    told to serve, None for all.
     """
 
     state: State
@@ -79,11 +81,16 @@ class Standing(NamedTuple):
     started_by: str | None
     holder: int | None
     boards: list[BoardStanding]
+    only: str | None = None
 
     @property
     def serves(self) -> bool:
         """Whether a dispatcher of ours is at work."""
         return self.state in (State.SERVING, State.ELSEWHERE)
+
+    def leaves_out(self, board: BoardStanding) -> bool:
+        """Whether the dispatcher that works was told to serve another board than this one."""
+        return self.state is State.OTHERS or (self.serves and self.only not in (None, board.slug))
 
 
 def look(root: Path, boards: Sequence[BoardLocation], now: int) -> Standing:
@@ -97,14 +104,18 @@ def look(root: Path, boards: Sequence[BoardLocation], now: int) -> Standing:
     seen = [_read(board) for board in boards]
     holder = locks.holder(locations.dispatcher_lock(root))
     leads = {board.term.dispatcher.pid for board in seen if board.term is not None and board.verdict is Verdict.ALIVE}
-    is_ours = holder in leads or _is_ours(_command_of(holder) or ())
-    state, term = judge(seen, holder is not None, is_ours, now)
+    command = _command_of(holder) or ()
+    is_ours = holder in leads or _is_ours(command)
+    only = board_of(command) if is_ours else None
+    state, term = judge(seen, holder is not None, is_ours, now, only)
     living = state in (State.SERVING, State.SILENT)
     pid = holder if holder is not None and (term is None or living) else term.dispatcher.pid if term else None
-    return Standing(state, pid, term, _starter_of(pid) if living else None, holder, seen)
+    return Standing(state, pid, term, _starter_of(pid) if living else None, holder, seen, only)
 
 
-def judge(boards: Sequence[BoardStanding], locked: bool, is_ours: bool, now: int) -> tuple[State, Term | None]:
+def judge(
+    boards: Sequence[BoardStanding], locked: bool, is_ours: bool, now: int, only: str | None = None
+) -> tuple[State, Term | None]:
     """Return how the home is dispatched and the term that shows it; pure.
 
     Args:
@@ -112,6 +123,7 @@ def judge(boards: Sequence[BoardStanding], locked: bool, is_ours: bool, now: int
         locked: whether a process is seen to hold the dispatcher lock.
         is_ours: whether that process is a dispatcher of ours.
         now: epoch seconds.
+        only: the one board that this process was told to serve, None for all.
     """
     terms = sorted(
         ((board.term, board.verdict) for board in boards if board.term is not None),
@@ -122,6 +134,8 @@ def judge(boards: Sequence[BoardStanding], locked: bool, is_ours: bool, now: int
     alive = next((term for term, verdict in open_terms if verdict is Verdict.ALIVE), None)
     if alive is not None and (is_ours or not locked):
         return (State.SILENT if now - alive.last_tick_at > SILENT_SECONDS else State.SERVING), alive
+    if locked and is_ours and only is not None and all(board.slug != only for board in boards):
+        return State.OTHERS, None
     if locked:
         return (State.SERVING if is_ours else State.HERMES), None
     unseen = next((term for term, verdict in open_terms if verdict is Verdict.UNKNOWN), None)
@@ -172,6 +186,16 @@ def _command_of(pid: int | None) -> list[str] | None:
 def _is_ours(command: Sequence[str]) -> bool:
     words = [word.rpartition("/")[2] for word in command]
     return "dispatcher" in words and any(word.startswith(("hermes-kanban", "hermes_kanban_plugin")) for word in words)
+
+
+def board_of(command: Sequence[str]) -> str | None:
+    """Return the board that a command line of ours names, or None; pure."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if word == "--board" and following:
+            return following
+        if word.startswith("--board="):
+            return word.removeprefix("--board=")
+    return None
 
 
 def _starter_of(pid: int | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from hermes_kanban_plugin import lanes
 from hermes_kanban_plugin.dispatch.context import Phase, TickContext
 from hermes_kanban_plugin.errors import KanbanError
-from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import TickReport
 from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.connection import translating
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 
 def tick_all(
@@ -54,9 +50,10 @@ def tick_all(
             elsewhere = running_on(runtime, others)
             report = tick(board, runtime, elsewhere=elsewhere, may_start=may_start, slots=slots, full=full)
         except (KanbanError, ValidationError, sqlite3.Error) as problem:
-            log.error(entry("tick_failed", str(problem), board=location.slug))
+            runtime.complain("tick_failed", problem, location.slug)
             runtime.forget(location.database)
             continue
+        runtime.settle("tick_failed", location.slug)
         if slots is not None:
             slots = max(0, slots - len(report.started))
         reports.append(report)
@@ -125,7 +122,7 @@ def running_on(runtime: Runtime, boards: Sequence[BoardLocation]) -> dict[str, i
         try:
             found = queries.running_by_assignee(runtime.open(location).reader)
         except (KanbanError, ValidationError, sqlite3.Error) as problem:
-            log.warning(entry("count_failed", str(problem), board=location.slug))
+            runtime.complain("count_failed", problem, location.slug)
             continue
         for assignee, running in found.items():
             counts[assignee] = counts.get(assignee, 0) + running

@@ -87,9 +87,14 @@ def _make_watcher() -> Callable[[Any], Any]:
     return _kanban_dispatcher_watcher
 
 
+def environment_allows() -> bool:
+    """Say whether the environment lets a gateway dispatch (contract section 4)."""
+    return os.environ.get("HERMES_KANBAN_DISPATCH_IN_GATEWAY", "").strip().lower() not in _NO
+
+
 def _is_allowed() -> bool:
     """Say whether the operator lets this gateway dispatch, by the host's own switches (contract section 4)."""
-    if os.environ.get("HERMES_KANBAN_DISPATCH_IN_GATEWAY", "").strip().lower() in _NO:
+    if not environment_allows():
         log.info("no dispatcher: HERMES_KANBAN_DISPATCH_IN_GATEWAY says no")
         return False
     try:

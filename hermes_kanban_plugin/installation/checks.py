@@ -209,8 +209,10 @@ def _dispatcher(root: Path, boards: list[BoardLocation]) -> Iterator[Finding]:
     found = standing.look(root, boards, Clock().now())
     if not found.serves:
         evidence = {"state": found.state.value, "pid": found.pid, "lock_holder_pid": found.holder}
+        hangs = found.state is standing.State.SILENT
         yield Finding(
-            kind="dispatcher_silent", level=Level.ERROR, evidence=evidence, fix=RESTART,
+            kind="dispatcher_silent", level=Level.ERROR, evidence=evidence,
+            fix=f"kill -CONT {found.pid}" if hangs else RESTART,
             sentence="no dispatcher of ours serves; see: hermes-kanban status",
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hermes_kanban_plugin.dispatch.standing import SILENT_SECONDS, BoardStanding, State, judge
+from hermes_kanban_plugin.dispatch.standing import SILENT_SECONDS, BoardStanding, State, board_of, judge
 from hermes_kanban_plugin.identity import ProcessIdentity, Verdict
 from hermes_kanban_plugin.store.dispatchers import Term
 
@@ -45,6 +45,25 @@ def board(verdict: Verdict | None, age: int = 1, *, ended: bool = False, pid: in
 )
 def test_the_state(boards: list[BoardStanding], locked: bool, ours: bool, state: State) -> None:
     assert judge(boards, locked, ours, NOW)[0] is state
+
+
+@pytest.mark.parametrize(("only", "state"), [(None, State.SERVING), ("b", State.SERVING), ("another", State.OTHERS)])
+def test_one_that_was_told_to_serve_another_board_does_not_serve_this_one(only: str | None, state: State) -> None:
+    assert judge([board(None)], True, True, NOW, only)[0] is state
+    assert judge([board(DEAD)], True, True, NOW, only)[0] is state
+
+
+@pytest.mark.parametrize(
+    ("command", "only"),
+    [
+        ("hermes-kanban dispatcher", None),
+        ("hermes-kanban --board two dispatcher", "two"),
+        ("python -m hermes_kanban_plugin.cli.main --board=two dispatcher --drain", "two"),
+        ("hermes-kanban dispatcher --board", None),
+    ],
+)
+def test_the_board_is_read_from_the_command_line(command: str, only: str | None) -> None:
+    assert board_of(command.split()) == only
 
 
 def test_the_term_is_that_of_the_living_one() -> None:

@@ -30,10 +30,10 @@ class Home:
         self.workshop = workshop
         self.dispatcher: subprocess.Popen[bytes] | None = None
 
-    def serve(self) -> None:
-        argv = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "dispatcher"]
+    def serve(self, *words: str) -> None:
+        argv = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", *words, "dispatcher"]
         self.dispatcher = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: self.probe()[0] == 0, "the dispatcher to serve")
+        wait_for(lambda: "serving" in self.probe()[1], "the dispatcher to serve")
 
     def probe(self, *words: str) -> tuple[int, str]:
         argv = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "status", "--probe", *words]
@@ -81,6 +81,30 @@ def test_K3_every_state_has_an_exit_status_of_its_own(probed, monkeypatch) -> No
         main(["stop", task.id])
     wait_for(lambda: not workshop.board.tasks(status="running"), "nothing to run")
     assert first
+
+
+def test_K3_a_board_that_the_dispatcher_leaves_out_or_cannot_read_is_told(probed, home) -> None:
+    main(["--board", "two", "init"])
+    main(["--board", "three", "init"])
+    probed.serve("--board", "two")
+    assert main(["--board", "two", "status"]) == 0
+    assert probed.probe("--board", "three")[0] == Health.NOT_SERVED.exit_status
+    status, text = probed.probe()
+    assert (status, "not served: default, three" in text) == (Health.NOT_SERVED.exit_status, True)
+    assert main(["--board", "three", "status"]) == 1
+    assert main(["status"]) == 1
+    (home / "kanban" / "boards" / "two" / "kanban.db").write_bytes(b"no board" * 1000)
+    status, text = probed.probe()
+    assert (status, "unreadable: two" in text) == (Health.UNREADABLE.exit_status, True)
+
+
+def test_K3_a_gateway_that_may_not_dispatch_has_a_status_of_its_own(workshop, monkeypatch) -> None:
+    workshop.configure({"lane": "true"}, kanban={"dispatch_in_gateway": False})
+    assert main(["status", "--probe"]) == Health.DISABLED.exit_status
+    workshop.configure({"lane": "true"}, kanban={"dispatch_in_gateway": True})
+    assert main(["status", "--probe"]) == Health.NOT_SERVED.exit_status
+    monkeypatch.setenv("HERMES_KANBAN_DISPATCH_IN_GATEWAY", "off")
+    assert main(["status", "--probe"]) == Health.DISABLED.exit_status
 
 
 def test_K3_another_dispatcher_is_told_apart(stage, monkeypatch) -> None:
