@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 2000
 MAX_COMMITS = 20
+# A path that is longer is cut to its end, which names the file.
+MAX_PATH = 200
 # Folders that tools fill by the thousand; what is in them is nobody's work.
 _SKIPPED = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", "venv", ".tox", ".mypy_cache"})
 # Nothing that a worker may have configured in its repository is run.
@@ -51,7 +53,15 @@ def changes_in(directory: str, since: int, environment: Mapping[str, str], secon
 
 
 def _listed(names: list[str], difference: str = "") -> Changes:
-    return Changes(names[:MAX_FILES], max(0, len(names) - MAX_FILES), difference[:MAX_DIFFERENCE])
+    shown = [_shown(name) for name in names[:MAX_FILES]]
+    return Changes(shown, max(0, len(names) - MAX_FILES), difference[:MAX_DIFFERENCE])
+
+
+def _shown(name: str) -> str:
+    """Return a path as text that any board can hold, on one line: a file may be called whatever bytes there are."""
+    text = os.fsencode(name).decode(errors="replace")
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return line if len(line) <= MAX_PATH else f"…{line[1 - MAX_PATH :]}"
 
 
 def _by_git(directory: str, since: int, environment: Mapping[str, str], deadline: float) -> Changes | None:

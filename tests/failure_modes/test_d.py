@@ -54,6 +54,16 @@ def test_D1_what_is_left_is_kept_and_the_task_is_resumed_once(workshop, agent) -
     assert all(part in told[0] for part in (f"Run {first.id}", "- report.md", "All done!", "call kanban_complete"))
 
 
+def test_D1_a_file_whose_name_is_no_text_does_not_keep_the_end_from_being_booked(workshop, agent) -> None:
+    agent("printf half > \"$(printf 'caf\\351')\"; echo done")
+    task_id = workshop.board.create_task(title="x", assignee="writer")
+    assert workshop.settle(task_id, "blocked") == "blocked"
+    first, second = workshop.board.runs(task_id)
+    assert (first.cause, second.cause) == ("protocol_violation", "protocol_violation")
+    assert first.metadata["unfinished"]["changed_files"] == ["caf\ufffd"]
+    assert "- caf\ufffd" in comments(workshop, task_id)[0]
+
+
 def test_D1_the_comment_is_there_before_the_second_worker_begins(workshop, agent) -> None:
     look = f"{sys.executable} -c \"import sqlite3, os; c = sqlite3.connect(os.environ['HERMES_KANBAN_DB']); "
     look += "print('comments:', c.execute('select count(*) from task_comments').fetchone()[0])\""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hermes_kanban_plugin.handoff import MAX_FILES, Changes
-from hermes_kanban_plugin.supervisor.changes import changes_in
+from hermes_kanban_plugin.supervisor.changes import MAX_PATH, changes_in
 
 SINCE = 1_700_000_000
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -119,3 +119,22 @@ def test_without_time_nothing_is_found_and_nothing_fails(place: str, request: py
 def test_a_workspace_that_is_gone_has_nothing(folder: Path) -> None:
     folder.rmdir()
     assert look(folder) == Changes([], 0, "")
+
+
+def test_a_file_may_be_called_anything_and_is_named_on_one_line(folder: Path) -> None:
+    for name in (b"no\xff text", b"two\nlines", b"\x1b[31mred"):
+        write(Path(os.fsdecode(os.path.join(os.fsencode(folder), name))))
+    assert sorted(look(folder).files) == ["no\ufffd text", "two\ufffdlines", "\ufffd[31mred"]
+
+
+def test_in_a_repository_too(repository: Path) -> None:
+    write(Path(os.fsdecode(os.path.join(os.fsencode(repository), b"no\xff\ntext"))))
+    assert look(repository).files == ["no\ufffd\ufffdtext"]
+
+
+def test_an_endless_path_is_cut_to_its_end(folder: Path) -> None:
+    write(folder.joinpath(*["d" * 100] * 5) / "the-file.txt")
+    (name,) = look(folder).files
+    assert len(name) == MAX_PATH
+    assert name.startswith("…")
+    assert name.endswith("/the-file.txt")
