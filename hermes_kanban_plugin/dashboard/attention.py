@@ -5,18 +5,21 @@ Facts in, items for the page out. A button carries the row that it was shown for
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin.dashboard.evidence import words_of
 from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
+from hermes_kanban_plugin.diagnosis.why import explain_all
 from hermes_kanban_plugin.diagnosis.wording import short
 from hermes_kanban_plugin.dispatch import reaper
 from hermes_kanban_plugin.dispatch.reaper import Deed
+from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hermes_kanban_plugin.diagnosis.answer import Answer
     from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Case
@@ -63,6 +66,8 @@ _HEADINGS = {
 }
 # Waits of one task, which a person may cut short.
 _LIFTABLE = ("quota", "backoff", "outage")
+# Found once for several tasks, although the remedy is each task's own.
+_TOLD_APART = ("invalid_task_skills",)
 
 
 class Shown(NamedTuple):
@@ -86,18 +91,16 @@ class Attention(NamedTuple):
     stale: list[tuple[str, int]]
 
 
-def sort_out(
-    facts: BoardFacts, findings: Sequence[Finding], answers: Mapping[str, Answer], titles: Mapping[str, str]
-) -> Attention:
+def sort_out(facts: BoardFacts, findings: Sequence[Finding], titles: Mapping[str, str]) -> Attention:
     """Sort what is known of a board by what a person has to do about it.
 
     Args:
         facts: the board.
         findings: what is wrong, worst first.
-        answers: why each task does not run, by task id.
         titles: the titles of all tasks that the findings name.
     """
-    serious = [one for one in findings if one.level.rank >= Level.WARNING.rank]
+    answers = explain_all(_as_if_served(facts))
+    serious = [each for one in findings if one.level.rank >= Level.WARNING.rank for each in _told_apart(one, answers)]
     notes = [one for one in serious if _is_note(one)]
     items: dict[str, dict[str, Any]] = {}
     for finding in serious:
@@ -120,6 +123,33 @@ def sort_out(
         notes=[{"kind": one.kind, "level": one.level, "sentence": one.sentence, "command": one.fix} for one in notes],
         stale=stale(facts),
     )
+
+
+def _as_if_served(facts: BoardFacts) -> BoardFacts:
+    """Return the facts as a dispatcher at work would leave them.
+
+    That nobody dispatches is one finding; beside it, each task still waits for its own reason, which a person may lift.
+    """
+    return replace(facts, dispatching=facts.dispatching.model_copy(update={"state": State.SERVING}))
+
+
+def _told_apart(finding: Finding, answers: Mapping[str, Answer]) -> Iterable[Finding]:
+    """Return a finding about several tasks as one for each of them, where each has a button of its own."""
+    tasks = finding.evidence.get("tasks", ())
+    if finding.kind not in _TOLD_APART or finding.task_id or len(tasks) < finding.evidence["count"]:
+        return [finding]
+    alone = {name: value for name, value in finding.evidence.items() if name not in ("tasks", "count")}
+    return [
+        finding.model_copy(
+            update={
+                "task_id": task_id,
+                "sentence": f"{task_id} is {answers[task_id].status} but cannot run: {answers[task_id].reason}",
+                "evidence": alone,
+                "fix": answers[task_id].next.command,
+            }
+        )
+        for task_id in tasks
+    ]
 
 
 def stale(facts: BoardFacts) -> list[tuple[str, int]]:
@@ -153,7 +183,7 @@ def _item(finding: Finding, facts: BoardFacts, titles: Mapping[str, str]) -> dic
         "kind": finding.kind,
         "level": finding.level.value,
         "task_id": finding.task_id,
-        "title": titles.get(finding.task_id, finding.task_id) if finding.task_id else heading,
+        "title": case.task.title if case else titles.get(finding.task_id or "", finding.task_id or heading),
         "reason": redact(finding.sentence),
         "also": [],
         "since": _since(finding, case, facts),

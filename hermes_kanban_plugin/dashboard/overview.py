@@ -12,7 +12,6 @@ import psutil
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dashboard.attention import Shown, sort_out
 from hermes_kanban_plugin.diagnosis import rulebook, surroundings
-from hermes_kanban_plugin.diagnosis.why import explain_all
 from hermes_kanban_plugin.diagnosis.wording import span
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
@@ -64,7 +63,7 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         named = {finding.task_id for finding in findings if finding.task_id}
         titles = {row["id"]: row["title"] for row in pane.rows(TITLES, ids=json.dumps(sorted(named)))}
         as_of = pane.number(NEWEST_EVENT)
-    found = sort_out(facts, findings, explain_all(facts), titles)
+    found = sort_out(facts, findings, titles)
     return {
         "now": facts.now,
         "as_of": as_of,

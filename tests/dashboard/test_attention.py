@@ -12,7 +12,6 @@ from hermes_kanban_plugin.dashboard.attention import LABELS, Attention, sort_out
 from hermes_kanban_plugin.dashboard.evidence import words_of
 from hermes_kanban_plugin.diagnosis.facts import Dispatching
 from hermes_kanban_plugin.diagnosis.rulebook import diagnose
-from hermes_kanban_plugin.diagnosis.why import explain_all
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.store.outcomes import Handoff
@@ -27,7 +26,7 @@ DEAD, ALIVE, UNKNOWN = Verdict.DEAD, Verdict.ALIVE, Verdict.UNKNOWN
 def sorted_out(scene: Scene) -> Attention:
     facts = scene.facts()
     titles = {task.id: task.title for task in scene.board.tasks()}
-    return sort_out(facts, diagnose(facts), explain_all(facts), titles)
+    return sort_out(facts, diagnose(facts), titles)
 
 
 def only_item(scene: Scene) -> dict[str, Any]:
@@ -171,6 +170,18 @@ def test_a_task_that_waits_for_its_time_can_be_hurried_and_alarms_nobody(scene: 
     assert (item["title"], item["at"] - scene.clock.now(), item["action"]["verb"]) == ("limited", 240, "retry")
 
 
+@pytest.mark.parametrize("state", [State.DEAD, State.SILENT, State.STOPPED, State.NEVER])
+@pytest.mark.parametrize("cause", ["rate_limited", "crashed"])
+def test_a_wait_can_be_cut_short_while_nobody_dispatches(scene: Scene, cause: str, state: State) -> None:
+    task_id = scene.add(title="limited")
+    scene.closed_run(task_id, cause, cause=cause, retry_at=scene.clock.now() + 240)
+    scene.dispatching = Dispatching(state=state, pid=7, last_tick_at=scene.clock.now() - 90)
+    found = sorted_out(scene)
+    assert [item["kind"] for item in found.now] == ["dispatcher_silent"]
+    (item,) = found.waiting
+    assert (item["title"], item["at"] - scene.clock.now(), item["action"]["verb"]) == ("limited", 240, "retry")
+
+
 def test_an_outage_offers_to_try_one_of_its_tasks(scene: Scene) -> None:
     ids = [scene.add() for _ in range(3)]
     for task_id in ids:
@@ -235,6 +246,26 @@ def test_tasks_that_wait_for_the_same_are_gathered(scene: Scene) -> None:
     item = only_item(scene)
     assert (item["title"], item["task_id"], item["action"]) == ("Nobody can be started", None, None)
     assert item["command"].startswith("hermes kanban assign")
+
+
+def test_tasks_that_lack_the_same_skill_have_a_button_each(scene: Scene) -> None:
+    scene.lacking["coder"] = {"juggling"}
+    ids = [scene.add(title=f"act {number}", assignee="coder", skills=["juggling"]) for number in range(3)]
+    items = sorted_out(scene).now
+    assert sorted(item["title"] for item in items) == ["act 0", "act 1", "act 2"]
+    assert {button(item) for item in items} == {("clear-skills", "Clear skills")}
+    assert sorted(item["action"]["task_id"] for item in items) == sorted(ids)
+    assert all(item["reason"].startswith(f"{item['task_id']} is ready but cannot run: ") for item in items)
+    assert all("does not have the skill juggling" in item["reason"] for item in items)
+
+
+def test_more_tasks_without_their_skill_than_can_be_read_stay_one_item(scene: Scene) -> None:
+    scene.lacking["coder"] = {"juggling"}
+    for _ in range(21):
+        scene.add(assignee="coder", skills=["juggling"])
+    item = only_item(scene)
+    assert (item["title"], item["task_id"], item["action"]) == ("A skill is missing", None, None)
+    assert item["command"].endswith("--clear-skills")
 
 
 # --- evidence ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hermes_kanban_plugin.dispatch.tick import tick
+from hermes_kanban_plugin.testing import claim_one
 from tests.conftest import lives, wait_for
 
 if TYPE_CHECKING:
@@ -157,6 +158,38 @@ def test_stop_asks_first_then_ends_the_worker_and_blocks_the_task(desk: Desk) ->
     assert worker is not None
     wait_for(lambda: not lives(worker), "the worker to end")
     sees(desk, "count the stars")
+
+
+def test_stop_in_the_list_asks_first_too(desk: Desk) -> None:
+    """A task that is blocked and opened again and again, and is ready now, has the button in the list."""
+    round_and_round = desk.add("ask the oracle")
+    desk.board.block(round_and_round, "which question?", "needs_input", "anna")
+    desk.board.unblock(round_and_round, "anna")
+    happened = "INSERT INTO task_events (task_id, kind, created_at) VALUES (?, ?, ?)"
+    for kind in ("blocked", "unblocked") * 4:
+        desk.board.writer.execute(happened, [round_and_round, kind, desk.board.clock.now()])
+    desk.open()
+    sees(desk, "ask the oracle")
+    desk.browser.click("button", "Stop: ask the oracle")
+    assert "ask the oracle" in desk.browser.wait_text("dialog", "stays blocked until you unblock it")
+    assert desk.board.task(round_and_round).status == "ready"
+    desk.browser.click("dialog button", "Stop it")
+    desk.browser.wait_text(NEWS, f"{round_and_round} was stopped and is blocked")
+    assert desk.board.task(round_and_round).status == "blocked"
+
+
+def test_what_waits_for_its_time_can_be_hurried_while_nobody_dispatches(desk: Desk) -> None:
+    limited = desk.add("call the provider")
+    lease = claim_one(desk.board, limited)
+    desk.board.reclaim(desk.board.task(limited), None, "anna")
+    waits = "UPDATE kp_runs SET cause = 'rate_limited', retry_at = ? WHERE run_id = ?"
+    desk.board.writer.execute(waits, [desk.board.clock.now() + 3600, lease.run_id])
+    desk.open()
+    desk.browser.wait_text("#hk-waiting", "Starts again when somebody dispatches")
+    desk.browser.click("button", "Retry now: call the provider")
+    desk.browser.wait_text(NEWS, f"{limited} does not wait any longer")
+    desk.browser.wait_for(lambda: desk.browser.count("#hk-waiting") == 0, "the list to empty")
+    assert [started.task_id for started in tick(desk.board, desk.runtime).started] == [limited]
 
 
 def test_the_story_of_a_task_shows_its_attempts_and_its_live_output(desk: Desk) -> None:

@@ -168,7 +168,7 @@
         item.command ? h(Command, { text: item.command }) : null),
       action
         ? h(Act, { tone: item.level === "warning" ? "plain" : "main", label: action.label, name: item.title, disabled: busy,
-            onClick: () => onAct(action) })
+            onClick: () => onAct(action, item.title) })
         : null);
   }
 
@@ -208,15 +208,17 @@
 
   function Waiting({ data, busy, onAct, onOpen }) {
     if (!data.waiting.length) return null;
-    return h(Card, { id: "hk-waiting", title: "Starts again by itself" },
+    // By itself means by a dispatcher; a person can cut a wait short meanwhile, so that it starts with the first tick.
+    const title = data.dispatcher.tone === "bad" ? "Starts again when somebody dispatches" : "Starts again by itself";
+    return h(Card, { id: "hk-waiting", title },
       h("ul", { className: "hk-list" }, data.waiting.map((item) =>
         h("li", { key: item.task_id, className: "hk-item", "data-level": "info" },
           h("div", { className: "hk-item-text" },
             h("p", { className: "hk-item-title" }, h(TaskLink, { id: item.task_id, title: item.title, onOpen }),
-              item.at ? h("span", { className: "hk-quiet hk-age" }, `in ${span(item.at - data.now)}`) : null),
+              item.at ? h("span", { className: "hk-quiet hk-age" }, item.at > data.now ? `in ${span(item.at - data.now)}` : "now") : null),
             h("p", { className: "hk-reason" }, item.reason)),
           item.action
-            ? h(Act, { label: item.action.label, name: item.title, disabled: busy, onClick: () => onAct(item.action) })
+            ? h(Act, { label: item.action.label, name: item.title, disabled: busy, onClick: () => onAct(item.action, item.title) })
             : null))));
   }
 
@@ -339,10 +341,10 @@
         : null);
   }
 
-  function StopDialog({ run, busy, onConfirm, onClose }) {
+  function StopDialog({ title, busy, onConfirm, onClose }) {
     return h(Dialog, { title: "Stop this task?", onClose },
-      h("p", null, h("strong", null, run.title)),
-      h("p", null, "Its worker is ended, and the task stays blocked until you unblock it."),
+      h("p", null, h("strong", null, title)),
+      h("p", null, "A worker on it is ended, and the task stays blocked until you unblock it."),
       h(Footer, { busy, tone: "bad", label: "Stop it", onConfirm, onClose }));
   }
 
@@ -441,8 +443,9 @@
     // What is sent is what was drawn, also when newer facts came in while a question was open.
     const act = (action, asOf = data.as_of) =>
       carryOut(post("/act", { board: data.board, verb: action.verb, task_id: action.task_id, seen: action.seen, as_of: asOf }));
-    const askStop = (run) => setStopping({ run, asOf: data.as_of });
-    const stop = () => act({ verb: "stop", task_id: stopping.run.task_id, seen: stopping.run.seen }, stopping.asOf);
+    const askStop = ({ task_id, seen, title }) => setStopping({ action: { verb: "stop", task_id, seen }, title, asOf: data.as_of });
+    const stop = () => act(stopping.action, stopping.asOf);
+    const press = (action, title) => (action.verb === "stop" ? askStop({ ...action, title }) : act(action));
     const askBulk = () => ask("/stale", data.board).then(setPreview, tell);
     const reclaimAll = () =>
       carryOut(post("/reclaim-stale", { board: data.board, shown: preview.taken.map(({ task_id, run_id }) => ({ task_id, run_id })) }));
@@ -452,13 +455,13 @@
       problem ? h("p", { role: "alert", className: "hk-news", "data-tone": "bad" }, `This is what was last seen. ${problem}`) : null,
       h(News, { news, onGone: () => setNews(null) }),
       h(Strip, { data, board, onBoard: choose }),
-      h(Attention, { data, busy, onAct: act, onBulk: askBulk, onOpen: setOpen }),
+      h(Attention, { data, busy, onAct: press, onBulk: askBulk, onOpen: setOpen }),
       h(Running, { data, busy, onStop: askStop, onOpen: setOpen }),
-      h(Waiting, { data, busy, onAct: act, onOpen: setOpen }),
+      h(Waiting, { data, busy, onAct: press, onOpen: setOpen }),
       h(Charts, { board }),
       h(Notes, { notes: data.notes }),
       preview ? h(BulkDialog, { preview, busy, onConfirm: reclaimAll, onClose: () => setPreview(null) }) : null,
-      stopping ? h(StopDialog, { run: stopping.run, busy, onConfirm: stop, onClose: () => setStopping(null) }) : null,
+      stopping ? h(StopDialog, { title: stopping.title, busy, onConfirm: stop, onClose: () => setStopping(null) }) : null,
       open ? h(TaskDialog, { board: data.board, taskId: open, onClose: () => setOpen(null) }) : null);
   }
 
