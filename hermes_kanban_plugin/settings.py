@@ -135,6 +135,7 @@ class PluginSettings(BaseModel):
     bridge_activity: bool = True
     fence_failures: bool = True
     fence_blocks: bool = True
+    fence_subagents: bool = True
     extend_kanban_command: bool = True
 
 

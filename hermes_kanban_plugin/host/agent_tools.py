@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.imports import after_import
+from hermes_kanban_plugin.worker import subagents
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,8 +86,11 @@ def _as_the_host(registry: Any, name: str) -> dict[str, Any] | None:
     }
 
 
-def _answer(name: str, arguments: Any, **_: Any) -> str:
-    """Run a tool for the host; its keywords are its own business. Never raises: the answer is JSON in any case."""
+def _answer(name: str, arguments: Any, *, session_id: Any = "", **_: Any) -> str:
+    """Run a tool for the host; other keywords are its own business. Never raises: the answer is JSON in any case."""
+    refusal = subagents.refusal(name, str(session_id))
+    if refusal is not None:
+        return json.dumps({"error": refusal})
     try:
         from hermes_kanban_plugin import toolkit
 

@@ -19,7 +19,7 @@ from hermes_kanban_plugin.host.patching import marked, original
 from hermes_kanban_plugin.host.run_endings import fence_blocks, fence_failures
 from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.imports import after_import
-from hermes_kanban_plugin.worker import assignment, signals
+from hermes_kanban_plugin.worker import assignment, signals, subagents
 from hermes_kanban_plugin.worker.endings import Endings
 from hermes_kanban_plugin.worker.reporting import Reporter
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SUBAGENTS_SWITCH = "fence_subagents"
 _seats: list[Seat] = []
 
 
@@ -70,6 +71,8 @@ def install(ctx: Any) -> None:
     after_import("run_agent", "provider limits", partial(note_limits, seat.endings))
     after_import("run_agent", "activity", partial(follow_activity, seat))
     after_import("tools.kanban_tools", "heartbeat bridge", silence_bridge)
+    after_import("agent.turn_finalizer", "subagents", tell_subagents)
+    _hook(ctx, "subagent_start", _delegated)
     _hook(ctx, "post_api_request", partial(_answered, seat))
     _hook(ctx, "api_request_error", partial(_refused, seat.endings))
     _hook(ctx, "post_tool_call", partial(_called, seat))
@@ -101,6 +104,11 @@ def _refused(endings: Endings, **said: Any) -> None:
 def _called(seat: Seat, tool_name: str = "", args: Any = None, **_: Any) -> None:
     if seat.bridges:
         seat.reporter.call_ended(tool_name, args if isinstance(args, dict) else {"args": args})
+
+
+def _delegated(child_session_id: Any = None, **_: Any) -> None:
+    if switch(SUBAGENTS_SWITCH):
+        subagents.note(str(child_session_id or ""))
 
 
 # --- patches -------------------------------------------------------------------------------------------------------
@@ -140,3 +148,20 @@ def note_limits(endings: Endings, module: ModuleType) -> None:
         return context
 
     agent._extract_api_error_context = staticmethod(marked(extracted, extract))
+
+
+def tell_subagents(module: ModuleType) -> None:
+    """Have it known whose end it is that the host books: the worker's own, or that of a subagent in its process."""
+    finalize = original(getattr(module, "finalize_turn", None))
+    if finalize is None or not switch(SUBAGENTS_SWITCH):
+        return
+    if next(iter(inspect.signature(finalize).parameters), None) != "agent":
+        log.warning("this host ends a turn otherwise; a subagent's used-up budget is taken for the worker's")
+        return
+
+    @wraps(finalize)
+    def finalize_turn(agent: Any, *arguments: Any, **more: Any) -> Any:
+        with subagents.ending(getattr(agent, "_delegate_depth", 0)):
+            return finalize(agent, *arguments, **more)
+
+    module.finalize_turn = marked(finalize_turn, finalize)  # type: ignore[attr-defined]

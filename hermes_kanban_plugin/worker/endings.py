@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
-from hermes_kanban_plugin.worker import assignment
+from hermes_kanban_plugin.worker import assignment, subagents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +75,9 @@ class Endings:
             sqlite3.Error: the board could not be written; the host logs it.
             BoardUnusable: likewise.
         """
+        if subagents.is_ending():
+            log.info("the used-up iteration budget is that of a subagent, and not the task's: %s", error)
+            return False
         try:
             return assignment.fail_budget(self._assignment, error, payload, _terms(), self._clock.now())
         except CallerMistake as refusal:

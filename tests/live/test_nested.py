@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.testing import claim_one, make_board, violations
+from tests.live.model_server import ModelServer
 from tests.live.test_worker import environment_of, set_agent
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.store.leases import Lease
     from tests.live.house import LiveHouse
+    from tests.live.model_server import Answer, Conversation
 
 pytestmark = [pytest.mark.host, pytest.mark.xdist_group("live-nested")]
 
@@ -53,3 +57,45 @@ def test_a_nested_chat_ends_no_run_and_gives_no_sign_of_life(live_house: LiveHou
     assert len(house.server.requests()) >= 2, "it used its budget up"
     assert "is not the task's failure" in house.host_log(home=house.home / "profiles" / "worker")
     assert violations(house.database) == []
+
+
+def delegating(house: LiveHouse, goal: str, **section: Any) -> str:
+    """Let our dispatcher run a task whose worker hands ``goal`` (with the task's id in it) to a subagent."""
+    for home in house.profiles():
+        document = json.loads((home / "config.yaml").read_text())
+        (home / "config.yaml").write_text(json.dumps({**document, "delegation": section}))
+    task = house.create("x", "waits")
+    arguments = quote(json.dumps({"goal": goal.format(task)}))
+    house.write("UPDATE tasks SET body = ? WHERE id = ?", f"SLOW=6 CALL=delegate_task ARGS={arguments}", task)
+    house.start_dispatcher()
+    assert house.settle(task) == "done", house.describe()
+    return task
+
+
+def test_a_subagents_used_up_budget_is_not_the_tasks(live_house: LiveHouse) -> None:
+    task = delegating(live_house, "help with the card", max_iterations=2)
+    assert [run["outcome"] for run in live_house.runs(task)] == ["completed"]
+    assert "timed_out" not in live_house.kinds(task)
+    assert live_house.task(task)["consecutive_failures"] == 0
+    assert "of a subagent" in live_house.host_log(home=live_house.home / "profiles" / "worker")
+
+
+class Hasty(ModelServer):
+    """A model that plays the same script and never waits."""
+
+    def answer(self, body: dict[str, Any]) -> tuple[Conversation, Answer]:
+        talk, said = super().answer(body)
+        return talk, said._replace(hold=0.0)
+
+
+def test_a_subagent_cannot_finish_its_parents_task(live_house: LiveHouse) -> None:
+    """It has the kanban tools, and a model of its own that is done before its parent's is."""
+    with Hasty() as other:
+        task = delegating(
+            live_house, "finish {}", base_url=other.url, api_key="a-key-for-nobody", model="scripted", provider="custom"
+        )
+        told = {entry["turn"]: entry["result"] for entry in other.requests(task) if entry["works"]}
+    assert '"ok": true' in told[2], "its sign of life is welcome"
+    assert "a subagent cannot end the task" in told[max(told)]
+    assert [run["outcome"] for run in live_house.runs(task)] == ["completed"]
+    assert "late_completion" not in live_house.kinds(task)

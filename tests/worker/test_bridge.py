@@ -173,9 +173,16 @@ def test_a_worker_gets_all_of_it_and_once(post: Post, fresh: Any) -> None:
     first, second = Context(), Context()
     worker_bridge.install(first)
     worker_bridge.install(second)
-    assert sorted(first.hooks) == sorted(second.hooks) == ["api_request_error", "post_api_request", "post_tool_call"]
+    assert sorted(first.hooks) == sorted(second.hooks) == [
+        "api_request_error", "post_api_request", "post_tool_call", "subagent_start"
+    ]  # fmt: skip
     assert fresh.call_count == 1
-    assert sorted(imports._waiting) == ["hermes_cli.kanban_db", "run_agent", "tools.kanban_tools"]
+    assert sorted(imports._waiting) == [
+        "agent.turn_finalizer",
+        "hermes_cli.kanban_db",
+        "run_agent",
+        "tools.kanban_tools",
+    ]
 
 
 def test_switched_off_no_hook_reports(post: Post, fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
