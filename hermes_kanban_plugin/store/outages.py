@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hermes_kanban_plugin import outages as rules
 from hermes_kanban_plugin.errors import NoOutage
 from hermes_kanban_plugin.outages import Fate, Probe
+from hermes_kanban_plugin.store.attempts import is_attempt
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60
 
 _NEWEST_RUN = "(SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)"
+_STARTABLE = "tasks.status IN ('ready', 'review', 'todo', 'scheduled')"
 
 OPEN_OUTAGES = "SELECT * FROM kp_outages WHERE closed_at IS NULL ORDER BY id"
 
@@ -55,14 +57,15 @@ RETURNING id"""
 _WAITS = f"""
 FROM kp_runs JOIN tasks ON tasks.id = kp_runs.task_id
 WHERE kp_runs.signature = :signature AND kp_runs.run_id = {_NEWEST_RUN}
-    AND tasks.status IN ('ready', 'review', 'todo', 'scheduled')"""
+    AND {_STARTABLE}"""
 ANY_WAITING = f"SELECT 1 {_WAITS} LIMIT 1"
 WAITING = f"""
 SELECT tasks.id, tasks.assignee, tasks.status, kp_runs.run_id AS newest_run {_WAITS}
 ORDER BY tasks.priority DESC, tasks.created_at, tasks.id"""
 
-FIRST_RUN_AFTER = """
-SELECT min(id) AS id FROM task_runs WHERE task_id = :probe_task_id AND id > :probe_after_run"""
+FIRST_RUN_AFTER = f"""
+SELECT min(id) AS id FROM task_runs
+WHERE task_id = :probe_task_id AND id > :probe_after_run AND {is_attempt("task_runs")}"""
 
 PROBE = """
 SELECT
@@ -73,7 +76,7 @@ WHERE task_runs.id = :run_id"""
 
 CHOOSE_PROBE = """
 UPDATE kp_outages SET probe_task_id = :task_id, probe_after_run = :newest_run, next_probe_at = :now
-WHERE id = :id AND closed_at IS NULL AND probe_run_id IS NULL
+WHERE id = :id AND closed_at IS NULL AND probe_run_id IS NULL AND COALESCE(probe_task_id, '') = :named
 RETURNING id"""
 
 NOTE_PROBE = """
@@ -94,10 +97,10 @@ UPDATE kp_runs SET retry_at = :retry_at
 WHERE run_id = :run_id AND task_id = :task_id AND (retry_at IS NULL OR retry_at < :retry_at)"""
 
 OUTAGE_OF_TASK = f"""
-SELECT kp_outages.id, kp_runs.run_id AS newest_run
+SELECT kp_outages.id, COALESCE(kp_outages.probe_task_id, '') AS named, kp_runs.run_id AS newest_run
 FROM tasks JOIN kp_runs ON kp_runs.run_id = {_NEWEST_RUN}
     JOIN kp_outages ON kp_outages.signature = kp_runs.signature
-WHERE tasks.id = :task_id AND kp_outages.closed_at IS NULL AND kp_outages.probe_run_id IS NULL"""
+WHERE tasks.id = :task_id AND {_STARTABLE} AND kp_outages.closed_at IS NULL AND kp_outages.probe_run_id IS NULL"""
 
 
 class Alike(NamedTuple):
@@ -194,8 +197,7 @@ def begin(
 def let_probe(connection: sqlite3.Connection, task_id: str, now: int) -> None:
     """Make a task that waits for an outage its next probe, now, because a person asked for it."""
     for row in connection.execute(OUTAGE_OF_TASK, {"task_id": task_id}).fetchall():
-        values = {"id": row["id"], "task_id": task_id, "newest_run": row["newest_run"], "now": now}
-        connection.execute(CHOOSE_PROBE, values).fetchone()
+        connection.execute(CHOOSE_PROBE, {**dict(row), "task_id": task_id, "now": now}).fetchone()
 
 
 def _life_of(connection: sqlite3.Connection, run_id: int, now: int) -> int:
@@ -235,8 +237,7 @@ def _look(connection: sqlite3.Connection, outage: Outage, now: int) -> Settled:
     """Return what is known of an outage's probe; reads only."""
     run_id = outage.probe_run_id or _find_probe(connection, outage)
     if run_id is None:
-        waits = connection.execute(ANY_WAITING, {"signature": outage.signature}).fetchone() is not None
-        if waits or outage.probe_task_id is not None:
+        if connection.execute(ANY_WAITING, {"signature": outage.signature}).fetchone() is not None:
             return Settled(outage, Fate.UNDECIDED, None)
         return Settled(outage, Fate.HEALED, None, "no task waits for it any more")
     row = connection.execute(PROBE, {"run_id": run_id}).fetchone()
@@ -300,7 +301,8 @@ def close(connection: sqlite3.Connection, outage_id: int, actor: str, now: int) 
 def choose_probes(connection: sqlite3.Connection, may_start: Callable[[Waiting], bool], now: int) -> list[str]:
     """Name, for each outage whose probe is due, the task that probes; returns these tasks.
 
-    One that was named but could not be started within a minute makes room for the next one.
+    One that was named but could not be started within a minute makes room for the next one, and so does one that
+    failed: it may be broken itself.
 
     Args:
         connection: a writer.
@@ -315,8 +317,8 @@ def choose_probes(connection: sqlite3.Connection, may_start: Callable[[Waiting],
         able = [one for one in ready if may_start(one)]
         if not able:
             continue
-        one = _next_after(able, outage.probe_task_id)
-        values = {"id": outage.id, "task_id": one.task_id, "newest_run": one.newest_run, "now": now}
+        one, named = _next_of(able, outage), outage.probe_task_id or ""
+        values = {"id": outage.id, "task_id": one.task_id, "newest_run": one.newest_run, "now": now, "named": named}
         with immediate(connection):
             if connection.execute(CHOOSE_PROBE, values).fetchone() is not None:
                 chosen.append(one.task_id)
@@ -331,6 +333,8 @@ def _is_due(outage: Outage, now: int) -> bool:
     return now >= outage.next_probe_at + (PATIENCE_SECONDS if outage.probe_task_id is not None else 0)
 
 
-def _next_after(able: Sequence[Waiting], task_id: str | None) -> Waiting:
+def _next_of(able: Sequence[Waiting], outage: Outage) -> Waiting:
+    """Return whose turn it is: the best one begins, and each probe that failed or was not started gives way."""
     ids = [one.task_id for one in able]
-    return able[(ids.index(task_id) + 1) % len(able)] if task_id in ids else able[0]
+    named = outage.probe_task_id
+    return able[(ids.index(named) + 1 if named in ids else outage.failed_probes) % len(able)]

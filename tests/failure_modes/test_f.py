@@ -104,6 +104,23 @@ def test_F6_an_outage_throws_no_task_away(stage) -> None:
     assert outages.open_outages(stage.board.writer) == []
 
 
+def test_F6_a_task_that_stays_broken_does_not_keep_the_others_waiting(stage) -> None:
+    """The most important of five fails for good; the fault of the others is over when the outage has begun."""
+    broken = stage.create(priority=9)
+    others = [stage.create() for _ in range(4)]
+    stage.tick()
+    for task_id in (broken, *others):
+        stage.fail(task_id, error="connection refused")
+    for living in stage.run_until(stage.now + 1800):
+        for task_id in living:
+            if task_id == broken:
+                stage.fail(task_id, error="connection refused")
+            else:
+                stage.complete(task_id)
+    assert {stage.status(task_id) for task_id in others} == {"done"}
+    assert outages.open_outages(stage.board.writer) == []
+
+
 def test_F6_different_causes_are_counted_apart(stage) -> None:
     stage.configure(kanban={"failure_limit": 2})
     task_id = stage.create()

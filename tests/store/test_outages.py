@@ -9,7 +9,7 @@ from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.errors import NoOutage
 from hermes_kanban_plugin.outages import Fate
 from hermes_kanban_plugin.store import failures, outages, outcomes
-from hermes_kanban_plugin.store.outcomes import Failure
+from hermes_kanban_plugin.store.outcomes import Failure, Handoff
 from hermes_kanban_plugin.store.transaction import immediate
 
 from .bookkeeping import fail, finish, interrupt
@@ -145,6 +145,65 @@ def test_a_probe_that_nobody_can_start_makes_room_for_another(desk) -> None:
     assert choose(desk) == []
     desk.board.clock.advance(1)
     assert choose(desk) == [third]
+    desk.board.clock.advance(60)
+    assert choose(desk) == [first]
+
+
+def test_a_task_that_is_broken_itself_does_not_probe_for_ever_in_place_of_those_that_are_not(desk) -> None:
+    task_ids = outage_with(desk)
+    probed = []
+    for _ in range(4):
+        lease = probe(desk)
+        probed.append(lease.task_id)
+        fail(desk, lease)
+        settle(desk)
+    assert probed == [*task_ids, task_ids[0]]
+
+
+@pytest.mark.parametrize("status", ["blocked", "archived", "done", "triage"])
+def test_a_probe_that_left_before_it_was_started_does_not_keep_the_outage_open(desk, status: str) -> None:
+    first, *others = outage_with(desk)
+    for task_id in others:
+        desk.put(task_id, status="archived")
+    desk.board.clock.advance(60)
+    assert choose(desk) == [first]
+    assert settle(desk) == []
+    desk.put(first, status=status)
+    assert settle(desk) == [Fate.HEALED]
+
+
+def test_a_probe_that_was_deleted_before_it_was_started_makes_room_for_another(desk) -> None:
+    first, second, _ = outage_with(desk)
+    desk.board.clock.advance(60)
+    assert choose(desk) == [first]
+    for table, column in (("tasks", "id"), ("task_runs", "task_id"), ("task_events", "task_id")):
+        desk.execute(f"DELETE FROM {table} WHERE {column} = :id", id=first)
+    desk.board.clock.advance(60)
+    assert settle(desk) == []
+    assert choose(desk) == [second]
+
+
+@pytest.mark.parametrize("end", ["blocked", "completed"])
+def test_what_a_person_does_by_hand_with_a_probe_that_has_not_started_proves_nothing(desk, end: str) -> None:
+    """Hermes and we keep the person's words in a run of no length, which is no attempt."""
+    first, second, _ = outage_with(desk)
+    desk.board.clock.advance(60)
+    assert choose(desk) == [first]
+    if end == "blocked":
+        desk.board.block(first, "not now", None, "ann")
+    else:
+        desk.board.complete(first, Handoff("did it myself"), "ann")
+    assert settle(desk) == []
+    desk.board.clock.advance(60)
+    assert choose(desk) == [second]
+
+
+def test_a_blocked_task_whose_failures_are_reset_takes_no_probe_s_place(desk) -> None:
+    first, second, _ = outage_with(desk)
+    desk.put(second, status="blocked")
+    with immediate(desk.writer) as writer:
+        failures.forgive(writer, second, desk.now)
+    assert only(desk).probe_task_id is None
     desk.board.clock.advance(60)
     assert choose(desk) == [first]
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("errors", "clock", "testpoints", "imports", "roles", "logbook", "boot", "requirements"),
     ("causes", "breaker", "outages", "handoff", "memory"),
     ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
-    ("configuration", "machine", "checks"),
+    ("configuration", "machine", "checks", "store.attempts"),
     ("worker_logs", "store", "store.statements", "store.transaction", "store.connection", "store.journal"),
     ("store.outages", "store.failures", "store.failure_tables", "store.flags", "store.briefings"),
     ("store.schema", "store.leases", "store.promotion", "store.outcomes", "store.blocks", "store.orphans"),
