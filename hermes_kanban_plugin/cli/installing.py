@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import locations, requirements
 from hermes_kanban_plugin.cli import output
+from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import InvalidArgument, MissingPackages
 from hermes_kanban_plugin.installation import plan, start_file
+from hermes_kanban_plugin.requirements import DISTRIBUTION
 
 if TYPE_CHECKING:
     import argparse
@@ -15,11 +17,13 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.installation.plan import Change, Plan
 
 NEXT_AFTER_SETUP = "next: hermes gateway restart, then: hermes-kanban status"
-NEXT_AFTER_UNDO = "next: hermes gateway restart; then the package may go: pip uninstall hermes-kanban-plugin"
 
 
 def setup(args: argparse.Namespace) -> int:
-    """Enable the plugin in Hermes, or take that back; with ``--check`` the exit status is 1 if something is missing."""
+    """Enable the plugin in Hermes, or take that back.
+
+    The exit status is 1 if something is in the way, and with ``--check`` if something is missing.
+    """
     if args.check and args.undo:
         raise InvalidArgument("--check looks for what setup would do; to see what --undo would do: --undo --dry-run")
     if not args.undo:
@@ -38,7 +42,7 @@ def setup(args: argparse.Namespace) -> int:
         output.print_json(_as_json(made, done=not looks_only))
     else:
         _print_end(made, undo=args.undo, looks_only=looks_only)
-    return 1 if args.check and made.changes else 0
+    return 1 if made.obstacles or (args.check and made.changes) else 0
 
 
 def _refuse_what_could_not_run() -> None:
@@ -63,15 +67,25 @@ class _Teller:
 def _print_end(made: Plan, *, undo: bool, looks_only: bool) -> None:
     for note in made.notes:
         output.print_line("note:", note)
+    for obstacle in made.obstacles:
+        output.print_line("in the way:", obstacle)
     if not made.changes:
-        output.print_line("nothing to take back" if undo else "nothing is missing")
+        output.print_line(f"nothing {'more ' if made.obstacles else ''}{'to take back' if undo else 'is missing'}")
     elif not looks_only:
-        output.print_line(NEXT_AFTER_UNDO if undo else NEXT_AFTER_SETUP)
+        output.print_line(_next_after_undo() if undo else NEXT_AFTER_SETUP)
+
+
+def _next_after_undo() -> str:
+    """Return what remains to be done, in the words of this kind of installation."""
+    if start_file.find().clone is None:
+        return f"next: hermes gateway restart; then the package may go: {requirements.pip('uninstall', DISTRIBUTION)}"
+    return f"next: hermes gateway restart; then the folder may go: hermes plugins remove {PLUGIN_ID}"
 
 
 def _as_json(made: Plan, *, done: bool) -> dict[str, Any]:
     changes = [{"path": str(change.path), "what": change.what, "done": done} for change in made.changes]
-    return {"changes": changes, "notes": made.notes, "complete": done or not made.changes}
+    complete = not made.obstacles and (done or not made.changes)
+    return {"changes": changes, "notes": made.notes, "obstacles": made.obstacles, "complete": complete}
 
 
 # --- doctor --------------------------------------------------------------------------------------------------------

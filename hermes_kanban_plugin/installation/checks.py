@@ -5,16 +5,18 @@ Nothing is changed. What is wrong on a board itself is not looked for here.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 from importlib.metadata import Distribution, PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from hermes_kanban_plugin import __version__, locations
+from hermes_kanban_plugin import __version__, locations, requirements
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.configuration import PLUGIN_ID, load
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
@@ -22,12 +24,11 @@ from hermes_kanban_plugin.diagnosis.ground import NETWORK_FILE_SYSTEMS, has_log_
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.errors import InvalidSettings, KanbanError, SetupRefused
 from hermes_kanban_plugin.host import file_check
-from hermes_kanban_plugin.installation import enabling, files, homes, start_file, tab
+from hermes_kanban_plugin.installation import enabling, files, folder, homes, start_file, tab
 from hermes_kanban_plugin.store import connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from hermes_kanban_plugin.installation.homes import Home
     from hermes_kanban_plugin.locations import BoardLocation
@@ -101,7 +102,16 @@ def _home(home: Home) -> Iterator[Finding]:
             kind="tool_override_missing", level=Level.ERROR, evidence=evidence, fix=SETUP,
             sentence=f"{where} loads the plugin, which may not replace the kanban tools there",
         )  # fmt: skip
-    if start_file.runs_the_host() and start_file.find().clone is None and not tab.is_linked(home):
+    if not start_file.runs_the_host():
+        return
+    clone = start_file.find().clone
+    if clone is not None and folder.needs_link(home, clone, None):
+        yield Finding(
+            kind="plugin_folder_missing", level=Level.ERROR, fix=SETUP,
+            evidence={"profile": home.profile, "path": str(folder.place_in(home)), "link": folder.leads_to(home)},
+            sentence=f"{where} does not find the plugin's folder, so Hermes runs there without it",
+        )  # fmt: skip
+    if clone is None and not tab.is_linked(home):
         yield Finding(
             kind="dashboard_tab_missing", level=Level.WARNING, fix=SETUP,
             evidence={"profile": home.profile, "path": str(tab.place_in(home))},
@@ -129,19 +139,21 @@ def _versions() -> Iterator[Finding]:
     """Compare the parts that may come from different installations."""
     environment = start_file.find()
     parts: dict[str, str] = {}
+    again = requirements.pip("install", "-U", requirements.DISTRIBUTION)
     if environment.record is not None:
         parts["installed distribution"] = Distribution.at(environment.record.parent).version
     script = shutil.which(PLUGIN_ID)
     if script is not None:
         parts[script] = _version_of(script)
-    clone = locations.hermes_root() / "plugins" / PLUGIN_ID / "plugin.yaml"
-    if clone.is_file():
-        named = re.search(rb"^version:\s*[\"']?([\w.+-]+)", files.look(clone).content or b"", re.MULTILINE)
-        parts[str(clone)] = named[1].decode() if named else "unknown"
+    manifest = str(locations.hermes_root() / "plugins" / PLUGIN_ID / "plugin.yaml")
+    if os.path.isfile(manifest):
+        named = re.search(rb"^version:\s*[\"']?([\w.+-]+)", files.look(Path(manifest)).content or b"", re.MULTILINE)
+        parts[manifest] = named[1].decode() if named else "unknown"
     for part, found in parts.items():
         if found != __version__:
             yield Finding(
-                kind="version_mismatch", level=Level.ERROR, fix="pip install -U hermes-kanban-plugin",
+                kind="version_mismatch", level=Level.ERROR,
+                fix=again if part != manifest else f"hermes plugins update {PLUGIN_ID}",
                 sentence=f"{part} is version {found}, and this is {__version__}",
                 evidence={"part": part, "found": found},
             )  # fmt: skip
@@ -168,7 +180,7 @@ def _host() -> Iterator[Finding]:
         yield Finding(
             kind="host_version_unknown", level=Level.WARNING, evidence={"found": found},
             sentence=f"Hermes {found} is none of the versions that the plugin was tried with ({span})",
-            fix="pip install -U hermes-kanban-plugin",
+            fix=requirements.pip("install", "-U", requirements.DISTRIBUTION),
         )  # fmt: skip
     checks = file_check.state_of_installed_host()
     if checks.state is file_check.State.UNKNOWN:

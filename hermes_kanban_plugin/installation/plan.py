@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import SetupRefused
-from hermes_kanban_plugin.installation import enabling, files, homes, journal, start_file, tab
+from hermes_kanban_plugin.installation import enabling, files, folder, homes, journal, start_file, tab
 from hermes_kanban_plugin.installation.journal import Journal
 
 if TYPE_CHECKING:
@@ -33,10 +33,14 @@ class Change(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Changes in their order, what else is to be said, and the journal as it is when they are done (None: no file)."""
+    """Changes in their order, what else is to be said, and the journal as it is when they are done (None: no file).
+
+    ``obstacles`` say what is not as it should be even then, and why.
+    """
 
     changes: list[Change]
     notes: list[str]
+    obstacles: list[str]
     journal_before: Snapshot
     journal_after: Journal | None
 
@@ -59,9 +63,11 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
 
     Raises:
         InvalidArgument: there is no such profile.
-        SetupRefused: a file is not valid, or cannot be edited or written; the message names it.
+        SetupRefused: a file is not valid, or cannot be edited or written; the message names it. Or Hermes does not run
+            in this environment, and would not find us.
     """
     with _planning():
+        _refuse_another_python()
         seen_journal = files.look(journal.path_in(root))
         known = journal.load(seen_journal) or Journal()
         entries = dict(known.entries)
@@ -75,21 +81,24 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
                 changes.append(change)
                 key = str(home.config)
                 entries[key] = journal.note(entries.get(key), seen, change.content or b"")
-            links += _link(home, environment.clone) if environment.clone is not None else _link_tab(home)
+            links += _link_folder(home, environment.clone, known) if environment.clone is not None else _link_tab(home)
         made = {str(change.path): str(change.link) for change in links}
-        words, notes = _add_words(environment)
+        words, obstacles = _add_words(environment)
         after = Journal(entries, {**known.links, **made})
-        notes += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
-        return Plan([*changes, *links, *words], [*notes, *_managed_notes()], seen_journal, after)
+        obstacles += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
+        notes, above = _managed()
+        return Plan([*changes, *links, *words], notes, [*obstacles, *above], seen_journal, after)
 
 
 def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -> Plan:
     """Return what takes back all that setup did, or what it did in some profiles.
 
-    A file that is still what setup wrote gets its earlier bytes back; from any other one only our parts are taken.
+    A file that is still what setup wrote gets its earlier bytes back; from any other one only our parts are taken. One
+    that cannot be read or written is an obstacle, remembered for the next time, and keeps nothing else from going.
 
     Raises:
-        InvalidArgument, SetupRefused: as :func:`for_setup`.
+        InvalidArgument: there is no such profile.
+        SetupRefused: the journal cannot be read.
     """
     with _planning():
         seen_journal = files.look(journal.path_in(root))
@@ -99,19 +108,27 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
         lost = known is None and start_file.is_ours(start_file.look_at(environment))
         changes: list[Change] = []
         notes: list[str] = []
+        obstacles: list[str] = []
+        left: dict[str, journal.Entry] = {}
         for home in homes.find(root, only):
-            entry = entries.pop(str(home.config), None)
+            key = str(home.config)
+            entry = entries.pop(key, None)
             if entry is not None or lost:
-                change = _disable(home, entry)
-                changes += [change] if change is not None else []
+                try:
+                    changes += _disable(home, entry)
+                except SetupRefused as problem:
+                    obstacles.append(f"{problem}. It was left as it is")
+                    left |= {key: entry} if entry is not None else {}
             elif _is_enabled_by_hand(home):
-                notes.append(f"{home.config} enables it, and not through setup: hermes plugins disable {PLUGIN_ID}")
-            changes += _unlink(home, links.pop(str(_plugin_folder(home)), None))
+                notes.append(_by_hand(home))
+            changes += _unlink_folder(home, links.pop(str(folder.place_in(home)), None))
             links.pop(str(tab.place_in(home)), None)
             changes += _unlink_tab(home)
         if only:
-            return Plan(changes, notes, seen_journal, Journal(entries, links))
-        return Plan([*changes, *_remove_words(environment)], notes, seen_journal, None)
+            return Plan(changes, notes, obstacles, seen_journal, Journal(entries | left, links))
+        words, in_the_way = _remove_words(environment)
+        rest = Journal(left) if left else None
+        return Plan([*changes, *words], notes, [*obstacles, *in_the_way], seen_journal, rest)
 
 
 def carry_out(plan: Plan, tell: Callable[[Change], None]) -> None:
@@ -170,24 +187,24 @@ def _enable(home: Home) -> tuple[Change | None, Snapshot]:
     return Change(home.config, ", ".join(words), seen, _edited(seen, traces.wished())), seen
 
 
-def _disable(home: Home, entry: journal.Entry | None) -> Change | None:
+def _disable(home: Home, entry: journal.Entry | None) -> list[Change]:
     seen = files.look(home.config)
     if seen.content is None:
-        return None
+        return []
     if entry is not None and entry.exact and files.digest(seen.content) == entry.after:
         before = None if entry.before is None else entry.before.encode()
         what = "remove it, setup made it" if before is None else "as it was before setup, byte for byte"
         files.refuse_unwritable(seen)
-        return Change(home.config, what, seen, before)
+        return [Change(home.config, what, seen, before)]
     traces = _traces(seen)
     wish = traces._replace(enabled=False, override=None) if entry is None else entry.undone(traces)
     if wish == traces:
-        return None
+        return []
     files.refuse_unwritable(seen)
     made = entry.made if entry is not None else (enabling.ENTRY, enabling.ENTRY[:-1])
     content = _edited(seen, wish, made)
     gone = entry is not None and entry.before is None and not content.strip()
-    return Change(home.config, f"disable {PLUGIN_ID}, keep the rest", seen, None if gone else content)
+    return [Change(home.config, f"disable {PLUGIN_ID}, keep the rest", seen, None if gone else content)]
 
 
 def _is_enabled_by_hand(home: Home) -> bool:
@@ -195,6 +212,11 @@ def _is_enabled_by_hand(home: Home) -> bool:
         return enabling.read(files.look(home.config).text).enabled
     except SetupRefused:
         return False  # a file that nobody can read enables nothing, and is none of our business here
+
+
+def _by_hand(home: Home) -> str:
+    profile = "" if home.profile == homes.ROOT_PROFILE else f" -p {home.profile}"
+    return f"{home.config} enables it, and not through setup: hermes{profile} plugins disable {PLUGIN_ID}"
 
 
 def _traces(seen: Snapshot) -> Traces:
@@ -219,31 +241,25 @@ def _named(seen: Snapshot, problem: SetupRefused) -> SetupRefused:
 # --- a directory install -------------------------------------------------------------------------------------------
 
 
-def _plugin_folder(home: Home) -> Path:
-    return home.folder / "plugins" / PLUGIN_ID
-
-
-def _link(home: Home, clone: Path) -> list[Change]:
-    """Make the folder of a directory install known to a home: a plugin folder counts for its own home only."""
-    place = _plugin_folder(home)
-    if place.is_symlink() or place.exists():
+def _link_folder(home: Home, clone: Path, known: Journal) -> list[Change]:
+    place = folder.place_in(home)
+    if not folder.needs_link(home, clone, known.links.get(str(place))):
         return []
     return [Change(place, f"link to {clone}", link=clone)]
 
 
-def _unlink(home: Home, target: str | None) -> list[Change]:
+def _unlink_folder(home: Home, target: str | None) -> list[Change]:
     """Remove a link that setup made, unless it is another one by now."""
-    place = _plugin_folder(home)
-    if target is None or not place.is_symlink() or os.readlink(place) != target:
+    if target is None or folder.leads_to(home) != target:
         return []
-    return [Change(place, "remove the link to the plugin's folder")]
+    return [Change(folder.place_in(home), "remove the link to the plugin's folder")]
 
 
 # --- the tab of the dashboard --------------------------------------------------------------------------------------
 
 
 def _link_tab(home: Home) -> list[Change]:
-    if tab.is_linked(home) or not (start_file.runs_the_host() and tab.may_link(home)):
+    if tab.is_linked(home) or not tab.may_link(home):
         return []
     return [Change(tab.place_in(home), "add our tab to hermes dashboard", link=tab.PAGE)]
 
@@ -260,8 +276,6 @@ def _unlink_tab(home: Home) -> list[Change]:
 
 
 def _add_words(environment: Environment) -> tuple[list[Change], list[str]]:
-    if not start_file.runs_the_host():
-        return [], ["this Python does not run Hermes, so `hermes kanban` gets no words of ours; hermes-kanban has them"]
     seen, wanted = start_file.look_at(environment), start_file.line_for(environment).encode()
     changes = []
     try:
@@ -279,32 +293,47 @@ def _add_words(environment: Environment) -> tuple[list[Change], list[str]]:
     return changes, []
 
 
-def _remove_words(environment: Environment) -> list[Change]:
+def _remove_words(environment: Environment) -> tuple[list[Change], list[str]]:
     changes = []
-    seen = start_file.look_at(environment)
-    if start_file.is_ours(seen):
-        files.refuse_unwritable(seen)
-        changes.append(Change(seen.path, "take our words from hermes kanban", seen, None))
-    if environment.record is not None:
-        record = files.look(environment.record)
-        rest = start_file.without_record(record.content or b"")
-        if record.content is not None and rest != record.content:
-            files.refuse_unwritable(record)
-            changes.append(Change(record.path, "as pip wrote it", record, rest))
-    return changes
+    try:
+        seen = start_file.look_at(environment)
+        if start_file.is_ours(seen):
+            files.refuse_unwritable(seen)
+            changes.append(Change(seen.path, "take our words from hermes kanban", seen, None))
+        if environment.record is not None:
+            record = files.look(environment.record)
+            rest = start_file.without_record(record.content or b"")
+            if record.content is not None and rest != record.content:
+                files.refuse_unwritable(record)
+                changes.append(Change(record.path, "as pip wrote it", record, rest))
+    except SetupRefused as problem:
+        return [], [f"{problem}; our words in `hermes kanban` stay, and do nothing where we are not enabled"]
+    return changes, []
 
 
-def _managed_notes() -> list[str]:
+# --- what is not ours to change ------------------------------------------------------------------------------------
+
+
+def _refuse_another_python() -> None:
+    if not start_file.runs_the_host():
+        raise SetupRefused(
+            f"the Python that runs this ({sys.executable}) does not run Hermes, which would not find the plugin; "
+            f"install {start_file.DISTRIBUTION} with the one that does, and run its hermes-kanban"
+        )
+
+
+def _managed() -> tuple[list[str], list[str]]:
+    """Return what is to be said of the administrator's file, and what of it keeps us from being loaded."""
     path = locations.managed_settings()
     if path is None:
-        return []
-    seen = files.look(path)
+        return [], []
     try:
-        document = enabling.read(seen.text)
+        seen = files.look(path)
+        document, decides = enabling.read(seen.text), enabling.decides(seen.text)
     except SetupRefused:
-        return [f"{path} belongs to the administrator and wins over these files; it cannot be read"]
+        return [], [f"{path} belongs to the administrator and wins over these files; it cannot be read"]
     if document.enabled and not document.disabled:
-        return [f"{path} belongs to the administrator and enables the plugin everywhere"]
-    if enabling.decides(seen.text):
-        return [f"{path} belongs to the administrator, wins over these files and does not enable the plugin"]
-    return []
+        return [f"{path} belongs to the administrator and enables the plugin everywhere"], []
+    if decides:
+        return [], [f"{path} belongs to the administrator, wins over these files and does not enable the plugin"]
+    return [], []

@@ -64,14 +64,19 @@ def _site_folders() -> list[Path]:
 
 
 def line_for(environment: Environment) -> str:
-    """Return the file's content; with a clone its folder is looked in last, so that a distribution wins over it."""
+    """Return the file's content; with a clone its folder is looked in last, so that a distribution wins over it.
+
+    A distribution is uninstalled together with the file. A clone is not: when its folder is gone, the file goes too,
+    with the next ``hermes kanban``.
+    """
     if environment.clone is None:
         code = f"try:\n {_RUN.format(margin='')}except Exception:\n pass"
     else:
-        folder = str(environment.clone)
+        clone, own = str(environment.clone), str(environment.folder / NAME)
         code = (
-            f"try:\n sys.path.append({folder!r})\n try:\n  {_RUN.format(margin=' ')} finally:\n"
-            f"  sys.path.remove({folder!r})\nexcept Exception:\n pass"
+            f"try:\n sys.path.append({clone!r})\n try:\n  {_RUN.format(margin=' ')} except ImportError:\n"
+            f"  import os\n  os.path.lexists({clone!r}) or os.remove({own!r})\n finally:\n"
+            f"  sys.path.remove({clone!r})\nexcept Exception:\n pass"
         )
     return f"import sys; {_CONDITION} and exec({code!a})\n"
 

@@ -78,11 +78,26 @@ def test_shell_words_and_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert [one.level for one in found("host_missing")] == [Level.INFO]
 
 
+def test_a_home_that_does_not_find_the_folder(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    monkeypatch.setattr(start_file, "find", lambda: start_file.Environment(tmp_path, None, clone))
+    place = home / "plugins" / "hermes-kanban"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "moved")
+    (one,) = found("plugin_folder_missing")
+    assert (one.level, one.fix, one.evidence["link"]) == (Level.ERROR, "hermes-kanban setup", str(tmp_path / "moved"))
+    place.unlink()
+    assert len(found("plugin_folder_missing")) == 1
+    place.symlink_to(clone)
+    assert found("plugin_folder_missing") == []
+
+
 def test_parts_of_different_versions(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found("version_mismatch") == []
     write(home / "plugins/hermes-kanban/plugin.yaml", 'name: hermes-kanban\nversion: "0.0.9"\n')
     (one,) = found("version_mismatch")
-    assert one.evidence["found"] == "0.0.9"
+    assert (one.evidence["found"], one.fix) == ("0.0.9", "hermes plugins update hermes-kanban")
     write(home / "plugins/hermes-kanban/plugin.yaml", f"version: {hermes_kanban_plugin.__version__}\n")
     assert found("version_mismatch") == []
     script = tmp_path / "bin" / "hermes-kanban"

@@ -279,6 +279,52 @@ def test_the_journal_says_what_it_has_to(place) -> None:
     assert document["files"][str(place.config)]["after"] == files.digest(place.config.read_bytes())
 
 
+@pytest.mark.parametrize("content", [b"a: [\n", b"\xff\n"])
+def test_a_file_that_somebody_broke_keeps_nothing_else_from_being_taken_back(place, content: bytes) -> None:
+    place.write(MINE)
+    bad = place.write("a: 1\n", "bad")
+    place.setup()
+    ours = bad.read_bytes()
+    bad.write_bytes(content)
+    (obstacle,) = plan.for_undo(place.root, None, place.environment).obstacles
+    assert str(bad) in obstacle
+    place.undo()
+    assert place.config.read_text() == MINE
+    assert not place.start_file.exists()
+    assert bad.read_bytes() == content
+    bad.write_bytes(ours)
+    assert plan.for_undo(place.root, None, place.environment).obstacles == []
+    place.undo()
+    assert bad.read_text() == "a: 1\n"
+    assert not place.journal.exists()
+
+
+def test_a_start_file_that_may_not_be_written_keeps_nothing_else_from_being_taken_back(
+    place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(MINE)
+    place.setup()
+
+    def refuse(seen: files.Snapshot) -> None:
+        if seen.target.is_relative_to(place.site):
+            raise SetupRefused(f"{seen.target} cannot be written by this user")
+
+    monkeypatch.setattr(files, "refuse_unwritable", refuse)
+    (obstacle,) = plan.for_undo(place.root, None, place.environment).obstacles
+    assert str(place.start_file) in obstacle
+    place.undo()
+    assert place.config.read_text() == MINE
+    assert place.start_file.exists()
+
+
+def test_what_somebody_else_enabled_is_named_with_the_command_for_that_profile(place) -> None:
+    place.write(MINE)
+    place.setup()
+    place.write("plugins: {enabled: [hermes-kanban]}\n", "later")
+    (note,) = plan.for_undo(place.root, None, place.environment).notes
+    assert note.endswith("hermes -p later plugins disable hermes-kanban")
+
+
 # --- a directory install -------------------------------------------------------------------------------------------
 
 
@@ -320,6 +366,40 @@ def test_a_link_that_leads_elsewhere_by_now_is_left_alone(place, clone: Path, tm
     assert link.readlink() == tmp_path
 
 
+def test_a_link_to_a_folder_that_is_gone_is_made_anew(place, clone: Path) -> None:
+    """The clone was moved: its workers would run without us, and nobody would say so."""
+    one = place.write("a: 1\n", "one")
+    place.setup()
+    moved = clone.rename(place.root / "clone")
+    place.environment = Environment(place.site, None, moved)
+    assert {change.path.name for change in place.plan().changes} == {"hermes-kanban", start_file.NAME}
+    place.setup()
+    for home in (place.root, one.parent):
+        assert (home / "plugins" / "hermes-kanban").readlink() == moved
+    assert place.plan().changes == []
+    place.undo()
+    assert not (one.parent / "plugins" / "hermes-kanban").is_symlink()
+
+
+def test_a_link_of_ours_follows_to_another_clone(place, clone: Path) -> None:
+    one = place.write("a: 1\n", "one")
+    place.setup()
+    other = shutil.copytree(clone, place.root / "other")
+    place.environment = Environment(place.site, None, other)
+    place.setup()
+    assert (one.parent / "plugins" / "hermes-kanban").readlink() == other
+    assert not (place.root / "plugins" / "hermes-kanban").is_symlink(), "a folder that is there is somebody's decision"
+
+
+def test_a_link_that_somebody_made_to_a_folder_stays(place, clone: Path, tmp_path: Path) -> None:
+    one = place.write("a: 1\n", "one")
+    link = one.parent / "plugins" / "hermes-kanban"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path)
+    place.setup()
+    assert link.readlink() == tmp_path
+
+
 # --- the administrator's file --------------------------------------------------------------------------------------
 
 
@@ -338,15 +418,22 @@ def test_a_managed_file_is_mentioned_and_never_written(place, tmp_path: Path, te
     managed.parent.mkdir()
     managed.write_text(text)
     place.write(MINE)
-    notes = place.plan().notes
+    made = place.plan()
+    notes = [*made.notes, *made.obstacles]
     assert [next(word for word in said if word in note) for note in notes] == said
+    assert made.obstacles == [note for note in notes if "enables the plugin" not in note]
     place.setup()
     assert managed.read_text() == text
 
 
-def test_without_hermes_there_are_no_shell_words(place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_file, "runs_the_host", lambda: False)
+def test_another_python_is_refused(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hermes would not find what is enabled there, and the operator would restart the gateway in vain."""
     place.write(MINE)
-    made = place.plan()
-    assert [change.path for change in made.changes] == [place.config]
-    assert "this Python does not run Hermes" in made.notes[0]
+    place.setup()
+    before = place.files()
+    monkeypatch.setattr(start_file, "runs_the_host", lambda: False)
+    with pytest.raises(SetupRefused, match=r"does not run Hermes.*install hermes-kanban-plugin.*Nothing was changed"):
+        place.setup()
+    assert place.files() == before
+    place.undo()
+    assert place.config.read_text() == MINE

@@ -86,18 +86,40 @@ def test_it_finds_a_distribution_by_name(python: Python) -> None:
     assert python.run("hermes", "kanban") == WAITING
 
 
-@pytest.mark.parametrize("gone", [None, Path("/nonexistent/clone")])
-def test_it_is_silent_when_the_package_is_gone(python: Python, gone: Path | None) -> None:
-    python.write(gone)
+def test_it_is_silent_when_the_package_is_gone(python: Python) -> None:
+    python.write(None)
     assert python.run("hermes", "kanban") == NOTHING
+
+
+def test_it_goes_when_the_folder_is_gone(python: Python, clone: Path) -> None:
+    """Nobody uninstalls a folder but by removing it."""
+    python.write(clone)
+    clone.rename(clone.with_name("away"))
+    assert python.run("hermes", "chat") == NOTHING
+    assert (python.site / start_file.NAME).exists()
+    assert python.run("hermes", "kanban") == NOTHING
+    assert not (python.site / start_file.NAME).exists()
+
+
+def test_it_is_silent_when_it_may_not_go(python: Python, clone: Path) -> None:
+    python.write(clone)
+    clone.rename(clone.with_name("away"))
+    # A folder in its place cannot be removed as a file, whoever tries.
+    line = (python.site / start_file.NAME).read_text().replace(start_file.NAME, "folder")
+    (python.site / "folder").mkdir()
+    (python.site / start_file.NAME).write_text(line)
+    assert python.run("hermes", "kanban") == NOTHING
+    assert (python.site / "folder").is_dir()
 
 
 def test_it_is_silent_when_the_package_cannot_be_run(python: Python, tmp_path: Path) -> None:
     broken = tmp_path / "clone" / "hermes_kanban_plugin"
     broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise RuntimeError('half an upgrade')\n")
-    python.write(broken.parent)
-    assert python.run("hermes", "kanban") == NOTHING
+    for problem in ("RuntimeError", "ImportError"):
+        (broken / "__init__.py").write_text(f"raise {problem}('half an upgrade')\n")
+        python.write(broken.parent)
+        assert python.run("hermes", "kanban") == NOTHING
+        assert (python.site / start_file.NAME).exists()
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hermes_kanban_plugin.installation import plan, start_file, tab
+from hermes_kanban_plugin.installation import plan, tab
 from hermes_kanban_plugin.installation.homes import Home
 from hermes_kanban_plugin.installation.start_file import Environment
 
@@ -59,7 +59,7 @@ def test_what_is_not_ours_stays_and_is_named(place, home: Home, tmp_path: Path) 
     theirs.parent.mkdir(parents=True)
     theirs.symlink_to(tmp_path)
     made = place.plan()
-    said = [note for note in made.notes if "in the way" in note]
+    said = [note for note in made.obstacles if "in the way" in note]
     assert said == [f"{theirs} is in the way of our tab in hermes dashboard"]
     place.setup()
     place.undo()
@@ -84,8 +84,3 @@ def test_a_directory_install_brings_its_own_page(place, home: Home, tmp_path: Pa
     assert page.is_symlink()
     assert not Path(os.readlink(page)).is_absolute()
     assert page.resolve() == tab.PAGE
-
-
-def test_a_python_that_does_not_run_hermes_links_nothing(place, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_file, "runs_the_host", lambda: False)
-    assert tabs(place.setup()) == []
