@@ -7,6 +7,7 @@ contract section 3 and W5, W21; failure modes F3, F5, F6, F9.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,7 @@ UNFINISHED_LIMIT = 2
 HOUR = 3600
 DAY = 24 * HOUR
 DEFAULT_STARTS_PER_HOUR = 10
+LAUNCH_WAIT_SECONDS, LONGEST_LAUNCH_WAIT_SECONDS = 10, 600
 
 
 class Terms(NamedTuple):
@@ -110,6 +112,28 @@ def retry_wait(counts: Mapping[str, int], terms: Terms, task_id: str, run_id: in
     if failed < 2:
         return 0
     whole = int(min(terms.retry_base * 2 ** min(failed - 2, 40), terms.retry_cap))
+    return whole - int(whole * spread(task_id, run_id) / 2)
+
+
+def launch_streak(causes: Iterable[str | None]) -> int:
+    """Return how many launches in a row came to nothing through no fault of the task, newest first; None for others."""
+    return sum(1 for _ in itertools.takewhile(lambda cause: cause == Cause.INFRASTRUCTURE, causes))
+
+
+def launch_wait(streak: int, task_id: str, run_id: int) -> int:
+    """Return how many seconds after a launch that came to nothing the next one may be tried.
+
+    A machine that is short of something for a moment must not cost a task all its starts of an hour within that moment.
+
+    Args:
+        streak: how many launches in a row came to nothing through no fault of the task, this one included. The first
+            one is tried again at once.
+        task_id: with ``run_id`` it draws apart what failed together, as after failures.
+        run_id: the run that was to be launched.
+    """
+    if streak < 2:
+        return 0
+    whole = int(min(LAUNCH_WAIT_SECONDS * 2 ** min(streak - 2, 40), LONGEST_LAUNCH_WAIT_SECONDS))
     return whole - int(whole * spread(task_id, run_id) / 2)
 
 

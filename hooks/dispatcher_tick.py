@@ -16,7 +16,7 @@ from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.logbook import entry
 from hermes_kanban_plugin.models import Skipped, Started
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
-from hermes_kanban_plugin.store import journal, outcomes, queries, statements, timers
+from hermes_kanban_plugin.store import failures, journal, outcomes, queries, statements, timers
 from hermes_kanban_plugin.store.leases import ClaimTerms, Lease
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -88,11 +88,19 @@ def _is_scarcity(problem: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
-def _release_launch(context: TickContext, lease: Lease, reason: str) -> None:
-    """Give a task back whose launch came to nothing through no fault of its own."""
+def _release_launch(context: TickContext, lease: Lease, reason: str, *, waits: bool = True) -> None:
+    """Give a task back whose launch came to nothing through no fault of its own.
+
+    If that happens again and again the next launch waits, unless nothing was wrong (``waits``).
+    """
     with immediate(context.board.writer) as writer:
+        ids = lease.task_id, lease.run_id
+        retry_at = failures.launch_again_at(writer, *ids, context.now) if waits else None
+        said = {"retry_at": retry_at} if retry_at else {}
         with suppress(CallerMistake):
-            outcomes.release(writer, lease, Cause.INFRASTRUCTURE, reason, {}, context.now)
+            outcomes.release(writer, lease, Cause.INFRASTRUCTURE, reason, said, context.now)
+            if retry_at:
+                failures.put_off(writer, *ids, retry_at)
         writer.execute(statements.MARK_ENDED, {"run_id": lease.run_id, "now": context.now})
 
 
@@ -109,7 +117,7 @@ def dispatch(context: TickContext) -> None:
     for admitted in chosen:
         lease = leases.get(admitted.task.id)
         if lease is not None and context.runtime.stopping.is_set():
-            _release_launch(context, lease, "the dispatcher was stopped before it started the worker")
+            _release_launch(context, lease, "the dispatcher was stopped before it started the worker", waits=False)
         elif lease is not None:
             _start(context, admitted, lease)
             testpoints.reach("dispatcher.after_launch")

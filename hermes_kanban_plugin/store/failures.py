@@ -34,6 +34,13 @@ SELECT_RESET = "SELECT retry_at FROM kp_runs WHERE run_id = :run_id AND task_id 
 RECENT_CAUSES = """
 SELECT cause FROM kp_runs WHERE task_id = :task_id AND run_id < :run_id ORDER BY run_id DESC LIMIT 100"""
 
+# Why earlier runs of a task ended that never got as far as a worker, newest first; None for those that did.
+RECENT_LAUNCHES = """
+SELECT CASE WHEN accepted_at IS NULL THEN cause END AS cause FROM kp_runs
+WHERE task_id = :task_id AND run_id < :run_id ORDER BY run_id DESC LIMIT 100"""
+
+PUT_OFF = "UPDATE kp_runs SET retry_at = :retry_at WHERE run_id = :run_id AND task_id = :task_id"
+
 LIFT_WAIT = """
 UPDATE kp_runs SET retry_at = :now
 WHERE task_id = :task_id AND run_id = (SELECT max(id) FROM task_runs WHERE task_runs.task_id = :task_id)"""
@@ -175,6 +182,21 @@ def refuse(connection: sqlite3.Connection, task_id: str, run_id: int, terms: Ter
     retry_at = breaker.retry_after_refusal(now, told["retry_at"] if told else None, streak, terms)
     note_end(connection, task_id, run_id, Cause.RATE_LIMITED, retry_at=retry_at)
     return retry_at, breaker.refusals_persist(streak, terms)
+
+
+def launch_again_at(connection: sqlite3.Connection, task_id: str, run_id: int, now: int) -> int | None:
+    """Return from when on a task may be launched again whose launch came to nothing, or None for at once; reads only.
+
+    Epoch seconds.
+    """
+    rows = connection.execute(RECENT_LAUNCHES, {"task_id": task_id, "run_id": run_id})
+    wait = breaker.launch_wait(breaker.launch_streak(row["cause"] for row in rows) + 1, task_id, run_id)
+    return now + wait if wait else None
+
+
+def put_off(connection: sqlite3.Connection, task_id: str, run_id: int, retry_at: int) -> None:
+    """Let a task not start before a moment, epoch seconds; inside the transaction that ended its run."""
+    connection.execute(PUT_OFF, {"task_id": task_id, "run_id": run_id, "retry_at": retry_at})
 
 
 def counts_of(connection: sqlite3.Connection, task_id: str) -> dict[str, int]:

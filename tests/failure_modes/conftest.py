@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,12 @@ class Puppets:
         self.clock = clock
         self.living: dict[str, Lease] = {}
         self.starts: list[tuple[str, int]] = []
+        self.obstacle: OSError | None = None
 
     @hookimpl
     def kanban_spawn_worker(self, context: Any, task: Any, lease: Lease) -> bool:
+        if self.obstacle is not None:
+            raise self.obstacle
         me, now = identity.capture(os.getpid()), self.clock.now()
         leases.accept(context.board.writer, lease, me, me, now + 120, now)
         self.living[task.id] = lease
@@ -120,6 +124,13 @@ class Stage:
         while self.now < end:
             self.tick(step)
             yield list(self.puppets.living)
+
+    @contextmanager
+    def scarcity(self, number: int) -> Iterator[None]:
+        """Let no puppet be started within a ``with``, for an error of the machine."""
+        self.puppets.obstacle = OSError(number, os.strerror(number))
+        yield
+        self.puppets.obstacle = None
 
     # --- how a puppet ends ---
 

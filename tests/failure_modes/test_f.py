@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.store import outages
 from tests.conftest import wait_for
+from tests.failure_modes.conftest import reason
 
 
 def test_F1_a_human_gate_opens_for_nobody_but_a_person(stage) -> None:
@@ -207,6 +209,20 @@ def test_F11_what_the_machine_does_costs_the_task_nothing(stage) -> None:
         assert stage.columns(task_id, "status", "consecutive_failures") == ("running", 0)
         # Counted by itself, so that a report can tell.
         assert [run.cause for run in stage.board.runs(task_id)] == ["infrastructure", "infrastructure", None]
+
+
+def test_F11_a_machine_that_is_short_of_something_for_a_moment_costs_no_task_its_starts(stage) -> None:
+    """No descriptors are left for a few seconds, while the dispatcher ticks as fast as it can; then all goes on."""
+    task_ids = [stage.create() for _ in range(3)]
+    with stage.scarcity(errno.EMFILE):
+        for _ in range(60):
+            assert stage.started(0.05) == []
+    assert {stage.runs(task_id) for task_id in task_ids} <= {2, 3}
+    assert {stage.columns(task_id, "status", "consecutive_failures") for task_id in task_ids} == {("ready", 0)}
+    answer = reason(stage, task_ids[0])
+    assert (answer.code, answer.next.by) == ("backoff", "timer")
+    assert "short of resources" in answer.reason
+    assert sorted(stage.started(10) + stage.started(10)) == sorted(task_ids)
 
 
 def test_I5_no_cause_whatever_starts_a_task_more_often_than_the_bound(stage) -> None:

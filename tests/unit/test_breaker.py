@@ -243,3 +243,19 @@ def test_every_cause_has_the_hosts_words(cause, outcome, event, counts) -> None:
 def test_no_cause_is_forgotten_here() -> None:
     (marked,) = [mark for mark in test_every_cause_has_the_hosts_words.pytestmark if mark.name == "parametrize"]
     assert {row[0] for row in marked.args[1]} == set(Cause)
+
+
+def test_launches_that_come_to_nothing_wait_longer_and_longer() -> None:
+    waits = [breaker.launch_wait(streak, "t_1", 7) for streak in range(1, 12)]
+    assert waits[0] == 0
+    assert 5 < waits[1] <= 10
+    assert waits == sorted(waits)
+    assert 300 < waits[-1] <= 600
+    assert breaker.launch_wait(10_000, "t_1", 7) == waits[-1]
+
+
+def test_only_launches_without_a_fault_of_the_task_add_up() -> None:
+    lost = Cause.INFRASTRUCTURE.value
+    assert breaker.launch_streak([]) == 0
+    assert breaker.launch_streak([lost, lost, None, lost]) == 2
+    assert breaker.launch_streak([Cause.SPAWN_FAILED.value, lost]) == 0
