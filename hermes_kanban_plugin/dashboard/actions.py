@@ -14,6 +14,7 @@ from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.moves import Seen
 from hermes_kanban_plugin.store.transaction import immediate
+from hermes_kanban_plugin.store.values import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -162,8 +163,8 @@ def preview_stale(runtime: Runtime, board: Board) -> dict[str, Any]:
 def _rows(board: Board, found: Iterable[Rescued]) -> list[dict[str, Any]]:
     rows = []
     for one in found:
-        known = board.reader.execute("SELECT title FROM tasks WHERE id = :id", {"id": one.task_id}).fetchone()
-        title = known["title"] if known else one.task_id
+        row = board.reader.execute("SELECT title FROM tasks WHERE id = :id", {"id": one.task_id}).fetchone()
+        title = known(dict(row))["title"] if row else one.task_id
         rows.append({"task_id": one.task_id, "run_id": one.run_id or 0, "title": title, "reason": one.reason})
     return rows
 

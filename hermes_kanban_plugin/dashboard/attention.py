@@ -66,6 +66,7 @@ _HEADINGS = {
 }
 # Waits of one task, which a person may cut short.
 _LIFTABLE = ("quota", "backoff", "outage")
+UNREADABLE = "unreadable_row"
 # Found once for several tasks, although the remedy is each task's own.
 _TOLD_APART = ("invalid_task_skills",)
 
@@ -101,6 +102,7 @@ def sort_out(facts: BoardFacts, findings: Sequence[Finding], titles: Mapping[str
     """
     answers = explain_all(_as_if_served(facts))
     serious = [each for one in findings if one.level.rank >= Level.WARNING.rank for each in _told_apart(one, answers)]
+    serious.sort(key=lambda one: one.kind != UNREADABLE)  # no button works on such a task before it is put right
     notes = [one for one in serious if _is_note(one)]
     items: dict[str, dict[str, Any]] = {}
     for finding in serious:

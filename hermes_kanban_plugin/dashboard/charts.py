@@ -13,6 +13,7 @@ from hermes_kanban_plugin.maintenance.statistics import FAILURES, spread
 from hermes_kanban_plugin.store import history, snapshots
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.store.values import known
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,9 +63,9 @@ def draw(board: Board) -> dict[str, list[dict[str, Any]]]:
     now = board.clock.now()
     since = now - max(seconds * count for seconds, count in SPANS.values())
     with translating(board.path), snapshots.one_moment(board.reader) as reader:
-        rows = Pane(reader).rows(ENDINGS, since=since)
+        rows = [known(row) for row in Pane(reader).rows(ENDINGS, since=since)]
         done = list(_done(reader, since))
-    endings = [Ending(int(row["ended_at"]), str(row["cause"])) for row in rows]
+    endings = [Ending(row["ended_at"], str(row["cause"])) for row in rows if row["ended_at"] is not None]
     return {name: slices(endings, done, now, seconds, count) for name, (seconds, count) in SPANS.items()}
 
 

@@ -19,6 +19,7 @@ from hermes_kanban_plugin.models import TERMINAL
 from hermes_kanban_plugin.store import snapshots
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.store.values import known
 from hermes_kanban_plugin.worker.activity import IDENTICAL_CALLS
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         pane = Pane(reader)
         facts = surroundings.look(runtime, board)
         findings = rulebook.diagnose(facts)
-        rows = pane.rows(RUNS, limit=MAX_RUNS)
+        rows = [known(row) for row in pane.rows(RUNS, limit=MAX_RUNS)]
         named = {finding.task_id for finding in findings if finding.task_id}
-        titles = {row["id"]: row["title"] for row in pane.rows(TITLES, ids=json.dumps(sorted(named)))}
+        named_rows = map(known, pane.rows(TITLES, ids=json.dumps(sorted(named))))
+        titles = {row["id"]: row["title"] for row in named_rows}
         as_of = pane.number(NEWEST_EVENT)
     found = sort_out(facts, findings, titles)
     return {

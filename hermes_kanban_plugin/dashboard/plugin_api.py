@@ -6,6 +6,7 @@ beside it. Handlers are plain functions, which run in threads: a locked board mu
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.board import Board
 
 router = APIRouter()
+log = logging.getLogger(__name__)
 
 CHANGED = "It changed meanwhile, look again. Nothing was done."
 _MISSING = (UnknownBoard, UnknownTask)
@@ -85,6 +87,10 @@ def _serving(slug: str | None) -> Iterator[tuple[Runtime, Board]]:
         raise HTTPException(400, _line(mistake)) from mistake
     except (KanbanError, sqlite3.Error) as problem:
         raise HTTPException(503, _line(problem)) from problem
+    except Exception as bug:  # a person who looks at a board must learn more than a bare status
+        log.exception("a request of the page Kanban Health failed")
+        said = f"A mistake of hermes-kanban ({type(bug).__name__}: {_line(bug)}). Report it with the dashboard's log."
+        raise HTTPException(500, said) from bug
 
 
 def _line(problem: Exception) -> str:

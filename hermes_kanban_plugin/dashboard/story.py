@@ -11,6 +11,7 @@ from hermes_kanban_plugin.diagnosis.why import explain
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.history import ATTEMPT
 from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.store.values import known
 from hermes_kanban_plugin.supervisor import output
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def story(runtime: Runtime, board: Board, task_id: str) -> dict[str, Any]:
     found = explain(case, facts) if case else None
     with translating(board.path):
         pane = Pane(board.reader)
-        rows = pane.rows(RUNS, task_id=task_id, limit=MAX_RUNS)
+        rows = [known(row) for row in pane.rows(RUNS, task_id=task_id, limit=MAX_RUNS)]
         total = pane.number(NUMBER, task_id=task_id)
     first = total - len(rows) + 1
     return {
@@ -61,7 +62,7 @@ def story(runtime: Runtime, board: Board, task_id: str) -> dict[str, Any]:
 
 
 def _run(row: dict[str, Any], number: int) -> dict[str, Any]:
-    error = redaction.redact(row["error"]) if row["error"] else None
+    error = redaction.redact(str(row["error"])) if row["error"] else None
     return {**row, "error": error, "number": number, "rescued": row["cause"] in RESCUES}
 
 

@@ -163,7 +163,7 @@ def _case(row: Row, task: Task, sieve: Sieve, around: Surroundings, starts: Mapp
     waiting = task.status in ("ready", "review")
     return Case(
         task=task,
-        turn=_turn(row),
+        turn=_turn(row, task),
         last=sieve.one(Ending, {"task_id": task.id, **ended}) if ended["id"] is not None else None,
         open_parents=row["open_parents"],
         unproven_run=row["unproven_run"],
@@ -178,10 +178,11 @@ def _case(row: Row, task: Task, sieve: Sieve, around: Surroundings, starts: Mapp
     )
 
 
-def _turn(row: Row) -> Turn | None:
+def _turn(row: Row, task: Task) -> Turn | None:
     if row["turn_kind"] is None:
         return None
-    return Turn(kind=row["turn_kind"], payload=row["turn_payload"], at=row["turn_at"])
+    at = task.created_at if row["turn_at"] is None else row["turn_at"]
+    return Turn(kind=row["turn_kind"], payload=row["turn_payload"], at=at)
 
 
 def _gate(row: Row) -> Gate:
@@ -190,7 +191,7 @@ def _gate(row: Row) -> Gate:
 
 
 def _linked(row: Row) -> Linked:
-    return Linked(row["id"], row["status"], row["title"], row["created_at"], row["due_at"])
+    return Linked(row["id"], row["status"], row["title"], row["created_at"] or 0, row["due_at"])
 
 
 def _runless(row: Row) -> Stray:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.store.values import known
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,6 +55,8 @@ class Card(NamedTuple):
 def cards(connection: sqlite3.Connection, since: int, kinds: Sequence[str]) -> list[Card]:
     """Return the tasks that are open or to which something happened since a moment, with their whole history.
 
+    A task or an event whose time is no number is left out.
+
     Args:
         connection: a reader or writer.
         since: epoch seconds.
@@ -61,14 +64,15 @@ def cards(connection: sqlite3.Connection, since: int, kinds: Sequence[str]) -> l
     """
     pane = Pane(connection)
     found: dict[str, Card] = {}
-    for row in pane.rows(TASKS, since=since):
-        title, created_at = str(row["title"]), int(str(row["created_at"]))
-        found[str(row["id"])] = Card(str(row["id"]), str(row["status"]), title, created_at, [])
+    for row in map(known, pane.rows(TASKS, since=since)):
+        if row["created_at"] is not None:
+            task_id, title = str(row["id"]), str(row["title"])
+            found[task_id] = Card(task_id, str(row["status"]), title, row["created_at"], [])
     words = ", ".join(f"'{kind}'" for kind in kinds)
-    for row in pane.rows(EVENTS.format(kinds=words), since=since):
+    for row in map(known, pane.rows(EVENTS.format(kinds=words), since=since)):
         card = found.get(str(row["task_id"]))
-        if card is not None:
-            card.events.append((str(row["kind"]), _decoded(row["payload"]), int(str(row["created_at"]))))
+        if card is not None and row["created_at"] is not None:
+            card.events.append((str(row["kind"]), _decoded(row["payload"]), row["created_at"]))
     return list(found.values())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.store.connection import columns_of
 from hermes_kanban_plugin.store.schema import ADDED_COLUMNS, RENAMED_COLUMNS
+from hermes_kanban_plugin.store.values import number
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,9 +60,9 @@ class Pane:
         return [dict(row) for row in self._connection.execute(f"{self._prefix}{statement}", values)]
 
     def number(self, statement: str, **values: object) -> int:
-        """Return the one number that a SELECT counts; nothing counts as 0."""
+        """Return the one number that a SELECT counts; nothing, and what is no number, counts as 0."""
         row = self._connection.execute(f"{self._prefix}{statement}", values).fetchone()
-        return int(row[0] or 0) if row else 0
+        return (number(row[0]) or 0) if row else 0
 
 
 def _stand_in(table: str, present: set[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.store import statements
 from hermes_kanban_plugin.store.standins import Pane
+from hermes_kanban_plugin.store.values import known, number
 
 if TYPE_CHECKING:
     import sqlite3
@@ -140,6 +141,14 @@ OPEN_OUTAGES = "SELECT * FROM kp_outages WHERE closed_at IS NULL ORDER BY id LIM
 FLAGS = "SELECT name, value, actor, since FROM kp_flags ORDER BY name LIMIT :limit"
 
 
+# What a case has beside the row of the task and its newest run, which are read as models.
+_BESIDE = ("turn_kind", "turn_payload", "turn_at", "unproven_run", "late_run", "commented_at", "due_at")
+
+
+def _around(row: Row) -> Row:
+    return {**row, **known({name: row[name] for name in _BESIDE})}
+
+
 class Survey:
     """One look at a board, in one read transaction: everything that is read belongs to the same moment."""
 
@@ -162,7 +171,7 @@ class Survey:
 
     def one(self, task_id: str, now: int) -> list[Row]:
         """Return the case of one task."""
-        return self._pane.rows(CASE, task_id=task_id, now=now)
+        return [_around(row) for row in self._pane.rows(CASE, task_id=task_id, now=now)]
 
     def cases(self, now: int, limit: int) -> tuple[list[Row], bool]:
         """Return every task that a diagnosis looks at one by one, each once, and whether there may be more.
@@ -175,16 +184,17 @@ class Survey:
             rows = self._pane.rows(statement, now=now, limit=limit)
             cut = cut or len(rows) >= limit
             for row in rows:
-                found.setdefault(row["id"], row)
+                found.setdefault(row["id"], _around(row))
         return list(found.values()), cut
 
     def waiting(self, now: int, limit: int) -> list[Row]:
         """Return the tasks that wait to be started, best first."""
-        return self._pane.rows(WAITING, now=now, limit=limit)
+        return [_around(row) for row in self._pane.rows(WAITING, now=now, limit=limit)]
 
     def starts(self, task_id: str, now: int) -> list[int]:
         """Return when a task was started within the last hour, oldest first."""
-        return [int(row["claimed_at"]) for row in self._pane.rows(STARTS, task_id=task_id, now=now)]
+        stamps = [number(row["claimed_at"]) for row in self._pane.rows(STARTS, task_id=task_id, now=now)]
+        return [at for at in stamps if at is not None]
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks are in each column."""
@@ -204,15 +214,15 @@ class Survey:
 
     def stray_locks(self, limit: int) -> list[Row]:
         """Return the tasks that carry a claim without running."""
-        return self._pane.rows(f"{statements.STRAY_LOCKS} LIMIT :limit", limit=limit)
+        return self._known(f"{statements.STRAY_LOCKS} LIMIT :limit", limit=limit)
 
     def stray_runs(self, limit: int) -> list[Row]:
         """Return the open runs that no running task points to."""
-        return self._pane.rows(f"{statements.STRAY_RUNS} LIMIT :limit", limit=limit)
+        return self._known(f"{statements.STRAY_RUNS} LIMIT :limit", limit=limit)
 
     def runless(self, limit: int) -> list[Row]:
         """Return the running tasks without an open run."""
-        return self._pane.rows(RUNLESS, limit=limit)
+        return self._known(RUNLESS, limit=limit)
 
     def gate_events(self, since: int, limit: int) -> list[Row]:
         """Return when gates closed and opened after a moment, oldest first; of more than ``limit`` the newest.
@@ -220,12 +230,13 @@ class Survey:
         Boards of hosts that did not count blocks do not say which tasks were ever blocked, so all are looked at.
         """
         everywhere = 0 if self._pane.has("tasks", "block_recurrences") else 1
-        return self._pane.rows(GATE_EVENTS, since=since, limit=limit, all_tasks=everywhere)[::-1]
+        rows = self._known(GATE_EVENTS, since=since, limit=limit, all_tasks=everywhere)
+        return [row for row in reversed(rows) if row["created_at"] is not None]
 
     def graph(self, limit: int) -> tuple[list[Row], list[Row]]:
         """Return the links between unfinished tasks, and the unfinished tasks that have any."""
-        links = self._pane.rows(OPEN_LINKS, limit=limit)
-        return links, self._pane.rows(LINKED_TASKS, limit=limit) if links else []
+        links = self._known(OPEN_LINKS, limit=limit)
+        return links, self._known(LINKED_TASKS, limit=limit) if links else []
 
     def neighbourhood(self, task_id: str, limit: int) -> tuple[list[Row], list[Row]]:
         """Return the part of that graph around one task, nearest first, up to a number of tasks."""
@@ -234,8 +245,8 @@ class Survey:
         queue, met = [task_id], {task_id}
         while queue and len(tasks) < limit:
             here = queue.pop(0)
-            tasks += self._pane.rows(LINKED_TASK, task_id=here)
-            for link in self._pane.rows(LINKS_OF, task_id=here, limit=limit):
+            tasks += self._known(LINKED_TASK, task_id=here)
+            for link in self._known(LINKS_OF, task_id=here, limit=limit):
                 ends = (str(link["parent_id"]), str(link["child_id"]))
                 links[ends] = link
                 queue += [end for end in ends if end not in met]
@@ -252,7 +263,7 @@ class Survey:
 
     def newest_events(self, limit: int) -> list[Row]:
         """Return id and time of the newest events, newest first."""
-        return self._pane.rows(NEWEST_EVENTS, limit=limit)
+        return [row for row in self._known(NEWEST_EVENTS, limit=limit) if row["created_at"] is not None]
 
     def tasks_after(self, latest: int) -> int:
         """Return how many tasks were created after a moment."""
@@ -261,6 +272,9 @@ class Survey:
     def oldest_task_at(self) -> int | None:
         """Return when the oldest task was created, or None on an empty board."""
         return self._pane.number(OLDEST_TASK) or None
+
+    def _known(self, statement: str, **values: object) -> list[Row]:
+        return [known(row) for row in self._pane.rows(statement, **values)]
 
     def running_by_assignee(self) -> dict[str, int]:
         """Return how many tasks run for each assignee."""

@@ -210,6 +210,70 @@ def test_a_long_story_keeps_its_end(page: Page, workshop: Workshop) -> None:
     assert told["runs"][0]["error"] == "password=***"
 
 
+SPOILT_TASKS: dict[str, object] = {
+    "goal_mode": 2, "priority": "high", "created_at": 1.5, "title": b"\xff\xfe\x00", "max_runtime_seconds": "x",
+    "claim_expires": "soon", "assignee": b"\xff", "claim_lock": b"\xff", "current_run_id": "x", "worker_pid": "x",
+    "last_heartbeat_at": "x",
+}  # fmt: skip
+SPOILT_HISTORY = (
+    "UPDATE task_events SET created_at = 'x', kind = 'blocked', payload = X'FF' WHERE task_id = ?",
+    "INSERT INTO task_comments (task_id, author, body, created_at) VALUES (?, 'x', 'x', 'x')",
+    "INSERT INTO task_runs (task_id, status, outcome, error, started_at, ended_at) "
+    "VALUES (?, 'crashed', X'FF', X'FF', 'x', 'x')",
+)
+
+
+@pytest.mark.parametrize("status", ["ready", "blocked", "running"])
+@pytest.mark.parametrize("column", SPOILT_TASKS)
+def test_a_row_that_cannot_be_read_hides_no_other(page: Page, workshop: Workshop, status: str, column: str) -> None:
+    sound, broken = add(workshop, title="sound"), add(workshop, title="broken")
+    workshop.board.block(sound, "which one?", None, "anna")
+    spoil = f"UPDATE tasks SET status = ?, {column} = ? WHERE id = ?"
+    workshop.board.writer.execute(spoil, (status, SPOILT_TASKS[column], broken))
+    shown = page.get("overview")
+    assert sound in [item["task_id"] for item in shown["attention"]]
+    if status != "running":
+        (item,) = [item for item in shown["attention"] if item["task_id"] == broken]
+        assert (item["kind"], item["action"]) == ("unreadable_row", None)
+        assert item["command"].startswith("sqlite3 ")
+    page.get("charts")
+    page.get("stale")
+    assert page.get(f"tasks/{sound}")["title"] == "sound"
+    assert f"{column} is " in page.get(f"tasks/{broken}", 503)["detail"]
+    workshop.board.writer.execute("DELETE FROM tasks WHERE id = ?", (broken,))
+
+
+@pytest.mark.parametrize("statement", SPOILT_HISTORY)
+@pytest.mark.parametrize("status", ["ready", "blocked"])
+def test_a_history_that_cannot_be_read_hides_nothing(
+    page: Page, workshop: Workshop, status: str, statement: str
+) -> None:
+    task_id = add(workshop, title="old")
+    if status == "blocked":
+        workshop.board.block(task_id, "which one?", None, "anna")
+    workshop.board.writer.execute(statement, (task_id,))
+    shown = page.get("overview")
+    assert shown["counts"][status] == 1
+    page.get("charts")
+    assert page.get(f"tasks/{task_id}")["title"] == "old"
+
+
+def test_what_running_work_says_of_itself_may_be_anything(page: Page, workshop: Workshop) -> None:
+    start(workshop, title="dig")
+    workshop.board.writer.execute("UPDATE kp_runs SET progress_at = 'x', repeated_calls = X'FF'")
+    (row,) = page.get("overview")["running"]
+    assert (row["title"], row["progress_at"], row["loops"]) == ("dig", None, 0)
+
+
+def test_a_mistake_of_ours_is_one_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(plugin_api.charts, "draw", fail)
+    assert "(ZeroDivisionError: by zero)" in page.get("charts", 500)["detail"]
+    assert page.get("overview")["board"] == "default", "and what comes next is answered"
+
+
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [

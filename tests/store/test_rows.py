@@ -10,6 +10,7 @@ from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.errors import UnreadableRow
 from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.rows import Sieve
+from hermes_kanban_plugin.store.values import known
 from hermes_kanban_plugin.testing import FakeClock, claim_one
 
 SPOILT = {
@@ -57,3 +58,15 @@ def test_a_run_whose_lease_is_a_word_is_not_taken_for_one_of_ours(board: Board, 
         claim_one(board, task_id)
     spoil(board, broken, "claim_expires", "soon")
     assert [run.task_id for run in queries.held_runs(board.reader)] == [sound]
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"), [(5, 5), (1.5, 1), (float("inf"), None), ("soon", None), (b"5", None), (None, None)]
+)
+def test_what_is_only_looked_at_is_a_number_or_not_known(stored: object, shown: object) -> None:
+    assert known({"created_at": stored}) == {"created_at": shown}
+
+
+@pytest.mark.parametrize(("stored", "shown"), [("a", "a"), (b"a\xff", "a\ufffd"), (None, None), (7, 7)])
+def test_bytes_are_shown_as_the_text_they_may_be(stored: object, shown: object) -> None:
+    assert known({"title": stored}) == {"title": shown}
