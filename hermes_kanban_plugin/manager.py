@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from hermes_kanban_plugin import hookspecs
+from hermes_kanban_plugin.logbook import Complaints, entry
 from hermes_kanban_plugin.models import PluginFailure
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Manager:
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
         self._failures: dict[str, int] = {}
+        self._complaints = Complaints()
         self._settings: Settings | None = None
         self.failures: list[PluginFailure] = []
         for name in (*block, *os.environ.get("HERMES_KANBAN_BLOCK_PLUGINS", "").split(",")):
@@ -182,17 +185,18 @@ class Manager:
     def _report(self, name: str, hook: str, problem: Exception) -> None:
         self._failures[name] = self._failures.get(name, 0) + 1
         self.failures.append(PluginFailure(plugin=name, hook=hook, error=f"{type(problem).__name__}: {problem}"))
-        log.warning("plugin %s failed in %s: %s: %s", name, hook, type(problem).__name__, problem)
+        if self._complaints.due(f"{name} {hook}", self.failures[-1].error, time.monotonic()):
+            log.warning(entry("plugin_failed", self.failures[-1].error, plugin=name, hook=hook))
 
     def _discover(self) -> None:
         """Load third-party plugins one by one; one that cannot be loaded is reported and left out."""
-        for entry in third_parties():
-            if self._pluggy.is_blocked(entry.name) or self._pluggy.has_plugin(entry.name):
+        for found in third_parties():
+            if self._pluggy.is_blocked(found.name) or self._pluggy.has_plugin(found.name):
                 continue
             try:
-                self.register(entry.load(), entry.name)
+                self.register(found.load(), found.name)
             except Exception as problem:  # noqa: BLE001 - isolation edge: a broken plugin must not stop the product
-                self._report(entry.name, "loading", problem)
+                self._report(found.name, "loading", problem)
 
 
 def third_parties() -> EntryPoints:

@@ -74,7 +74,7 @@ def create(args: argparse.Namespace) -> None:
     if args.json:
         return output.print_json(task)
     output.print_line("would create" if args.dry_run else "created", task.id, task.status)
-    return _name_gates(gates)
+    return _name_gates(gates, args.board)
 
 
 def link(args: argparse.Namespace) -> None:
@@ -86,7 +86,7 @@ def link(args: argparse.Namespace) -> None:
         said = {"parent_id": args.parent_id, "child_id": args.child_id, "status": status, "dry_run": args.dry_run}
         return output.print_json(said)
     output.print_line("would link" if args.dry_run else "linked", args.parent_id, "->", args.child_id)
-    return _name_gates(gates)
+    return _name_gates(gates, args.board)
 
 
 def _gates(board: Board, parents: Sequence[str]) -> list[Task]:
@@ -96,9 +96,10 @@ def _gates(board: Board, parents: Sequence[str]) -> list[Task]:
     return [task for task in gates if task.status != "scheduled" or timers.due_at(board.reader, task.id) is None]
 
 
-def _name_gates(gates: Sequence[Task]) -> None:
+def _name_gates(gates: Sequence[Task], board: str | None) -> None:
     for task in gates:
-        output.print_line(f"it waits for a person: {task.id} is {task.status}; see: hermes-kanban why {task.id}")
+        words = f"it waits for a person: {task.id} is {task.status}; see: hermes-kanban why {task.id}"
+        output.print_line(output.addressed(words, board))
 
 
 def claim(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.diagnosis.finding import Finding
 
 _INDENT = 9
+# After an outage every task may have the same finding; who needs all of them asks for JSON.
+SHOWN_OF_A_KIND = 10
 # What a line that can be typed begins with.
 _PROGRAMS = ("hermes ", "hermes-kanban ", "kill ", "pip ", "sqlite3 ", "timedatectl ")
 
@@ -86,10 +89,17 @@ def print_findings(found: Sequence[Finding]) -> None:
     """Print findings, each with the command that mends it, no line wider than the terminal."""
     if not found:
         output.print_line("nothing is wrong")
+    shown: Counter[str] = Counter()
     for one in found:
+        shown[one.kind] += 1
+        if shown[one.kind] > SHOWN_OF_A_KIND:
+            continue
         output.print_labelled(one.level.value, one.sentence, _INDENT)
         if one.fix:
             _print_command(one.fix)
+    for kind, number in shown.items():
+        if number > SHOWN_OF_A_KIND:
+            output.print_labelled("more", f"{number - SHOWN_OF_A_KIND} like that ({kind}); all: with --json", _INDENT)
 
 
 def _print_command(command: str) -> None:

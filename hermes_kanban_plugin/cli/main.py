@@ -6,6 +6,7 @@ A word that is none of ours is handed to ``hermes kanban`` as it stands.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sqlite3
@@ -13,8 +14,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import requirements
+from hermes_kanban_plugin import locations, requirements
 from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.store import connection
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     theirs = parser.words_for_the_host(words)
     if theirs is not None and _has_host():
         return _hand_over(theirs)
+    _make_printable()
     parsed = parser.parse(words)
     level = logging.DEBUG if os.environ.get("HERMES_KANBAN_PLUGIN_DEBUG") else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
@@ -47,22 +50,8 @@ def perform(parsed: argparse.Namespace) -> int:
         status = int(run(parsed) or 0)
         sys.stdout.flush()  # a reader that went away is noticed here and not at exit
         return status
-    except KanbanError as problem:
-        print(f"hermes-kanban: {' '.join(str(problem).split())}", file=sys.stderr)
-        return problem.exit_code
-    except sqlite3.Error as problem:
-        print(f"hermes-kanban: the board could not be used: {problem}", file=sys.stderr)
-        return 1
-    except (OverflowError, UnicodeEncodeError) as problem:
-        print(f"hermes-kanban: a number or a name cannot be used ({problem}); nothing was changed", file=sys.stderr)
-        return 2
-    except ImportError as problem:
-        print(f"hermes-kanban: {_what_is_missing(problem)}", file=sys.stderr)
-        return 1
-    except ValueError as problem:  # pydantic's: another program wrote a value of another kind into a column
-        said = " ".join(str(problem).split())
-        print(f"hermes-kanban: a value on the board cannot be read, correct it: {said}", file=sys.stderr)
-        return 1
+    except (KanbanError, sqlite3.Error, ImportError, ValueError, OverflowError) as problem:
+        return _complain(problem, parsed)
     except BrokenPipeError:
         # Whoever read our output has seen enough; do not complain again when the stream is flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,6 +61,40 @@ def perform(parsed: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _make_printable() -> None:
+    """Let every text be printed: what a terminal's encoding lacks as an escape, and nowhere if there is no output."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - stays until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(problem: Exception, parsed: argparse.Namespace) -> int:
+    """Say in one line what went wrong, and return the exit status."""
+    from hermes_kanban_plugin.cli import output
+
+    board = getattr(parsed, "board", None)
+    words, status = _explained(problem, board)
+    print(f"hermes-kanban: {output.clean(output.addressed(words, board))}", file=sys.stderr)
+    return status
+
+
+def _explained(problem: Exception, board: str | None) -> tuple[str, int]:
+    """Return what went wrong in words, and the exit status."""
+    if isinstance(problem, KanbanError):
+        return str(problem), problem.exit_code
+    if isinstance(problem, sqlite3.Error):
+        return connection.explained(problem, locations.locate(board).database), 1
+    if isinstance(problem, (OverflowError, UnicodeEncodeError)):
+        return f"a number or a name cannot be used ({problem}); nothing was changed", 2
+    if isinstance(problem, ImportError):
+        return _what_is_missing(problem), 1
+    # pydantic's: another program wrote a value of another kind into a column
+    return f"a value on the board cannot be read, correct it: {problem}", 1
 
 
 def _what_is_missing(problem: ImportError) -> str:

@@ -92,7 +92,7 @@ def edit(args: argparse.Namespace) -> None:
 
 def stop(args: argparse.Namespace) -> None:
     """End a task's worker and block the task until somebody unblocks it."""
-    from hermes_kanban_plugin.cli import acting
+    from hermes_kanban_plugin.cli import acting, output
     from hermes_kanban_plugin.foreign import stop_foreign_worker
 
     actor = acting.person_or_worker().profile
@@ -102,4 +102,5 @@ def stop(args: argparse.Namespace) -> None:
         if not args.dry_run:
             stop_foreign_worker(board, task, "stop")
         board.stop(task, reason, actor)
-    acting.tell(args, "stop", "stopped", task.id, "blocked", f"go on with: hermes-kanban unblock {task.id}")
+    go_on = output.addressed(f"go on with: hermes-kanban unblock {task.id}", args.board)
+    acting.tell(args, "stop", "stopped", task.id, "blocked", go_on)

@@ -14,14 +14,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
     from rich.console import Console
     from rich.text import Text
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What moves the cursor, and what lets a text be read in another order than it is written in (or not at all).
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
+_SPACES = re.compile(r"\s")
 LEAST_WIDTH, MOST_WIDTH = 40, 100
+UNBOUNDED = 1_000_000  # a file or a program reads it: nothing is folded
+_LONG = ("title", "error")
+COLUMNS = ("running", "ready", "review", "blocked", "triage", "todo", "scheduled", "done")
 STYLES = {
     "ready": "cyan",
     "running": "yellow",
@@ -57,12 +64,26 @@ def _terminal() -> type[Console]:
 def console() -> Console:
     """Return the console for standard output; what a chat captures is text, whatever colours the terminal has."""
     captured = isinstance(sys.stdout, io.StringIO)
-    return _terminal()(highlight=False, soft_wrap=True, force_terminal=False if captured else None)
+    width = None if captured or _is_bounded() else UNBOUNDED
+    return _terminal()(highlight=False, soft_wrap=True, force_terminal=False if captured else None, width=width)
 
 
 def clean(value: object) -> str:
-    """Return a value as text that cannot steer the terminal."""
-    return "" if value is None else _CONTROLS.sub("\ufffd", str(value))
+    """Return a value as one line of text that can neither steer the terminal nor pass for a line of ours."""
+    return "" if value is None else _SPACES.sub(" ", _CONTROLS.sub("\ufffd", str(value)))
+
+
+def addressed(text: str, board: str | None) -> str:
+    """Return a text whose commands of ours name a board, unless it is the current one (or None)."""
+    from hermes_kanban_plugin import locations
+    from hermes_kanban_plugin.diagnosis.wording import addressed_text
+    from hermes_kanban_plugin.errors import KanbanError
+
+    try:
+        current = locations.locate().slug
+    except KanbanError:
+        current = None  # what is being explained may be just that
+    return text if board in (None, "", current) else addressed_text(text, str(board))
 
 
 def plain(value: object) -> Text:
@@ -84,7 +105,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column != "title" and column != "error", overflow="fold")
+        table.add_column(column, no_wrap=column not in _LONG, overflow="fold")
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     if table.row_count:
@@ -102,9 +123,23 @@ def print_line(*parts: object) -> None:
     return console().print(Text(" ").join(plain(part) for part in parts))
 
 
+def print_text(label: str, value: object) -> None:
+    """Print a text that may have several lines; all but the first are indented, so that none passes for one of ours."""
+    first, *more = str(value).splitlines() or [""]
+    print_line(label, first)
+    for line in more:
+        print_line(f"    {line}")
+
+
 def moment(seconds: int | None) -> str:
     """Return an epoch second as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return how many tasks each column holds, those that nobody knows too: ``2 running, 1 ready``."""
+    names = [*(name for name in COLUMNS if name in counts), *sorted(set(counts) - set(COLUMNS))]
+    return ", ".join(f"{counts[name]} {clean(name)}" for name in names if counts[name])
 
 
 def span(start: int | None, end: int | None) -> str:
@@ -121,10 +156,19 @@ def span(start: int | None, end: int | None) -> str:
 def print_labelled(label: str, text: str, indent: int) -> None:
     """Print a text beside a label, further lines of it below; one line where nobody says how wide it may be."""
     whole = " ".join(clean(text).split())
-    lines = textwrap.wrap(whole, width() - indent, break_on_hyphens=False) if _is_bounded() else [whole]
+    lines = _wrapped(whole, width() - indent) if _is_bounded() else [whole]
     print_line(label, " " * (indent - len(label) - 1) + (lines[0] if lines else ""))
     for line in lines[1:]:
         print_line(f"{'':<{indent}}{line}")
+
+
+def _wrapped(text: str, cells: int) -> list[str]:
+    """Break a text into lines of so many cells at most; a character of some scripts takes two."""
+    if text.isascii():
+        return textwrap.wrap(text, cells, break_on_hyphens=False)
+    from rich.text import Text
+
+    return [line.plain.rstrip() for line in Text(text).wrap(console(), cells)]
 
 
 def print_command(command: str, indent: int) -> None:
@@ -148,4 +192,15 @@ def _is_bounded() -> bool:
 
 def cut(text: str, cells: int) -> str:
     """Return a text that fits, with an ellipsis where it was cut; whole where nobody says how wide it may be."""
-    return text if len(text) <= cells or not _is_bounded() else f"{text[: max(0, cells - 1)].rstrip()}\u2026"
+    return shortened(text, cells) if _is_bounded() else text
+
+
+def shortened(text: str, cells: int) -> str:
+    """Return a text of at most so many cells, with an ellipsis where it was cut."""
+    if text.isascii() and len(text) <= cells:
+        return text
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= cells:
+        return text
+    return f"{set_cell_size(text, max(0, cells - 1)).rstrip()}\u2026"

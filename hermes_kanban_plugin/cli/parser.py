@@ -248,7 +248,7 @@ def _add_serving(verbs: _Verbs) -> None:
     dispatch.add_argument("--max", type=positive, metavar="N", help="at most N running tasks, as kanban.max_spawn")
     dispatch.add_argument("--failure-limit", type=positive, metavar="N", help="as kanban.failure_limit")
     scan = "take back what dead runs hold and close illegal pairs; starts nothing"
-    _verb(verbs, "scan", "serving.scan", scan, json=True)
+    _trying(_verb(verbs, "scan", "serving.scan", scan))
     serve = "serve all boards (or one, with --board) until stopped"
     dispatcher = _verb(verbs, "dispatcher", "serving.dispatcher", serve, json=True)
     leave = dispatcher.add_mutually_exclusive_group()

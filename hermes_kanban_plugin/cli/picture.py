@@ -25,7 +25,6 @@ _MARK = "> "
 # Seconds: a lease this short is about to end; a worker this quiet is worth a look.
 _SHORT_LEASE, _LONG_SILENCE = 20, 600
 _LANE_STYLES = {"needs you": "red", "ready": "cyan", "waiting": "", "done": "green"}
-_HEAD = ("running", "ready", "review", "blocked", "triage", "todo", "scheduled", "done")
 
 
 class Frame(NamedTuple):
@@ -74,8 +73,7 @@ def _head(seen: Overview, frame: Frame, now: int, width: int) -> list[Text]:
     room = width - len(clock) - _GAP
     title = Text.assemble((output.clean(seen.board), "bold"), "  ", (frame.dispatcher, "" if frame.serves else "red"))
     lines = [Text("").join([_fit(title, room), Text(" " * _GAP), Text(clock, "dim")])]
-    counts = [f"{seen.counts[name]} {name}" for name in _HEAD if seen.counts.get(name)]
-    lines.append(_fit(Text(", ".join(counts) or "no tasks", "dim"), width))
+    lines.append(_fit(Text(output.counted(seen.counts) or "no tasks", "dim"), width))
     if seen.paused is not None:
         since = output.span(seen.paused.since, now)
         text = f"paused {since} ago by {seen.paused.actor}: {seen.paused.value}; nothing new is started"

@@ -62,7 +62,7 @@ def show(args: argparse.Namespace) -> None:
     output.print_line(task.id, task.status, task.title)
     for name in ("assignee", "body", "result", "workspace_path", "claim_lock", "last_failure_error"):
         if getattr(task, name):
-            output.print_line(f"  {name}:", getattr(task, name))
+            output.print_text(f"  {name}:", getattr(task, name))
     tokens = [(run.input_tokens or 0, run.output_tokens or 0) for run in runs]
     sent, received = (sum(counts) for counts in zip(*tokens, strict=True)) if tokens else (0, 0)
     if sent or received:
@@ -71,7 +71,7 @@ def show(args: argparse.Namespace) -> None:
         if ids:
             output.print_line(f"  {name}:", ", ".join(ids))
     for comment in comments:
-        output.print_line("  comment by", comment["author"] + ":", comment["body"])
+        output.print_text(f"  comment by {comment['author']}:", comment["body"])
     _print_runs(runs)
     for event in events:
         _print_event(event)

@@ -39,7 +39,7 @@ def dispatch(args: argparse.Namespace) -> int:
     finally:
         runtime.close()
     output.print_json(report) if args.json else _print_report(report, served)
-    return 0
+    return 1 if report.plugin_failures else 0
 
 
 def dispatcher(args: argparse.Namespace) -> int:
@@ -70,7 +70,8 @@ def scan(args: argparse.Namespace) -> int:
     runtime = Runtime()
     try:
         board = runtime.open(locations.locate_existing(args.board))
-        report = tick(board, runtime, may_start=False)
+        run = rehearse if args.dry_run else tick
+        report = run(board, runtime, may_start=False)
         served = _hand_over(board, report)
     finally:
         runtime.close()
@@ -78,8 +79,9 @@ def scan(args: argparse.Namespace) -> int:
         output.print_json(report)
     else:
         _print_report(report, served)
-        output.print_line(f"scan: {len(report.rescued)} rescued, {len(report.repaired)} repaired")
-    return 0
+        would = "would have " if report.dry_run else ""
+        output.print_line(f"scan: {would}{len(report.rescued)} rescued, {len(report.repaired)} repaired")
+    return 1 if report.plugin_failures else 0
 
 
 def manage_service(args: argparse.Namespace) -> int:
@@ -136,5 +138,5 @@ def _print_report(report: TickReport, served_by: int | None = None) -> None:
     for skipped in (*report.failed, *report.skipped):
         output.print_line("not started", skipped.task_id, skipped.reason)
     for failure in report.plugin_failures:
-        output.print_line("plugin", failure.plugin, "failed in", failure.hook, failure.error)
+        output.print_line(f"board {report.board}: plugin", failure.plugin, "failed in", failure.hook, failure.error)
     return output.print_line(f"board {report.board}: {report.running} running")

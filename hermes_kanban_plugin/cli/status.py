@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.dispatch.standing import BoardStanding, Standing
 
-_COLUMNS = ("running", "ready", "review", "blocked", "todo", "triage", "scheduled", "done")
 _CAPS = ("max_spawn", "max_in_progress", "max_in_progress_per_profile")
 _OWN_CAPS = ("assignee_caps", "pools")
 _MEMORY = {
@@ -27,7 +26,7 @@ _MEMORY = {
 }
 # A board full of runs is counted, not listed: who needs all of them asks for JSON.
 SHOWN_RUNS = 20
-_INDENT, _TITLE = 11, 32
+_INDENT, _LEAST_TITLE = 11, 12
 _DISABLED = "the gateway may not dispatch: kanban.dispatch_in_gateway or HERMES_KANBAN_DISPATCH_IN_GATEWAY says no"
 
 
@@ -215,8 +214,7 @@ def _print_board(board: BoardStanding, now: int) -> None:
     if board.problem:
         output.print_labelled("board", f"{board.slug}: {board.problem}", _INDENT)
         return
-    counts = [f"{board.counts[name]} {name}" for name in _COLUMNS if board.counts.get(name)]
-    output.print_labelled("board", f"{board.slug}: {', '.join(counts) or 'empty'}", _INDENT)
+    output.print_labelled("board", f"{board.slug}: {output.counted(board.counts) or 'empty'}", _INDENT)
     note = paused_note(board)
     if note is not None:
         output.print_labelled("", f"{note}; go on: hermes-kanban resume {board.slug}", _INDENT)
@@ -226,16 +224,20 @@ def _print_board(board: BoardStanding, now: int) -> None:
             run["run_id"],
             output.span(run["started_at"], now),
             _left(run["claim_expires"], now),
-            run["assignee"],
-            output.cut(str(run["title"]), _TITLE),
+            run["assignee"] or "",
         )
         for run in board.running[:SHOWN_RUNS]
     ]
     if rows:
+        heads = ("task", "run", "age", "lease", "assignee")
+        used = sum(2 + max(len(str(cell)) for cell in cells) for cells in zip(heads, *rows, strict=True))
+        room = max(_LEAST_TITLE, output.width() - used)
+        titles = [output.cut(output.clean(run["title"]), room) for run in board.running[:SHOWN_RUNS]]
         output.print_line()
-        output.print_table(("task", "run", "age", "lease", "assignee", "title"), rows, "")
+        output.print_table((*heads, "title"), [(*row, title) for row, title in zip(rows, titles, strict=True)], "")
     if len(board.running) > SHOWN_RUNS:
-        output.print_line(f"and {len(board.running) - SHOWN_RUNS} more: hermes-kanban list --status running")
+        words = f"and {len(board.running) - SHOWN_RUNS} more: hermes-kanban list --status running"
+        output.print_line(output.addressed(words, board.slug))
 
 
 def _left(expires: int | None, now: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_OURS = re.compile(r"\bhermes-kanban (?=[a-z])(?!resume |pause )")
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 
 
@@ -51,6 +52,11 @@ def addressed(command: str, board: str) -> str:
         if command.startswith(f"{program} ") and "--board" not in command:
             return f"{program} --board {board}{command.removeprefix(program)}"
     return command
+
+
+def addressed_text(text: str, board: str) -> str:
+    """Return a text in which every command of ours names a board."""
+    return _OURS.sub(f"hermes-kanban --board {board} ", text)
 
 
 def _quoted(word: str) -> str:

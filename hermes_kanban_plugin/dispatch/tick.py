@@ -85,11 +85,13 @@ def tick(
             return run_phases(context)
 
 
-def rehearse(board: Board, runtime: Runtime, elsewhere: dict[str, int] | None = None) -> TickReport:
+def rehearse(
+    board: Board, runtime: Runtime, elsewhere: dict[str, int] | None = None, *, may_start: bool = True
+) -> TickReport:
     """Return what a tick would do, by doing it on a copy in memory that starts and stops nothing."""
     copy = board.rehearsal()
     try:
-        return run_phases(TickContext(runtime, copy, elsewhere=elsewhere, dry_run=True))
+        return run_phases(TickContext(runtime, copy, elsewhere=elsewhere, may_start=may_start, dry_run=True))
     finally:
         copy.close()
 

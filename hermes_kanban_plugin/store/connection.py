@@ -26,7 +26,8 @@ DEFAULT_BUSY_MS = 30_000
 _REMEDIES = {
     "SQLITE_NOTADB": "is not an SQLite database. Move it away, or point HERMES_KANBAN_DB at the right file",
     "SQLITE_CORRUPT": (
-        "is damaged or truncated. Stop the gateway, keep a copy of the file with its -wal and -shm, restore a backup"
+        "is damaged or truncated. Stop the gateway, keep a copy of the file with its -wal and -shm, then put the "
+        "newest backup in its place with: hermes-kanban restore FILE"
     ),
     "SQLITE_CANTOPEN": "cannot be opened. Check that the file and its folder are readable and writable by this user",
     "SQLITE_PERM": "cannot be opened. Check its permissions",
@@ -158,10 +159,15 @@ def translating(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as problem:
-        remedy = _remedy(problem)
-        if remedy is None:
+        if _remedy(problem) is None:
             raise
-        raise BoardUnusable(f"board {path} {remedy} ({problem})") from problem
+        raise BoardUnusable(explained(problem, path)) from problem
+
+
+def explained(problem: sqlite3.Error, path: object) -> str:
+    """Return what SQLite complains about in words, with the board and what helps."""
+    remedy = _remedy(problem) if isinstance(problem, sqlite3.DatabaseError) else None
+    return f"board {path} {remedy} ({problem})" if remedy else f"board {path} could not be used: {problem}"
 
 
 def _remedy(problem: sqlite3.DatabaseError) -> str | None:

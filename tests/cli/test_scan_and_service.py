@@ -211,3 +211,14 @@ def test_a_manager_that_refuses_is_one_line(command, manager: dict[str, str]) ->
 def test_an_action_that_does_not_exist(command) -> None:
     command("service", "restart").refused(2, "invalid choice")
     command("service").refused(2, "action")
+
+
+def test_scan_can_be_tried(command) -> None:
+    task_id = command.create("a task")
+    with open_board() as board:
+        board.writer.execute("UPDATE tasks SET claim_lock = 'stray' WHERE id = ?", (task_id,))
+    assert "would have 0 rescued, 1 repaired" in command.ok("scan", "--dry-run").out
+    assert command.ok("scan", "--dry-run", "--json").json["dry_run"] is True
+    with open_board() as board:
+        assert board.task(task_id).claim_lock == "stray"
+    assert "1 repaired" in command.ok("scan").out
