@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hermes_kanban_plugin import handoff
 from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.store import journal
+from hermes_kanban_plugin.store.attempts import newest_attempt
 from hermes_kanban_plugin.store.statements import INSERT_COMMENT
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 SELECT_CAUSE = "SELECT cause FROM kp_runs WHERE run_id = :run_id AND task_id = :task_id"
 
 # A run that its own worker gave up, and that nothing followed yet.
-GIVEN_UP = """
+GIVEN_UP = f"""
 SELECT task_runs.error FROM kp_runs
     JOIN task_runs ON task_runs.id = kp_runs.run_id JOIN tasks ON tasks.id = kp_runs.task_id
 WHERE kp_runs.run_id = :run_id AND kp_runs.task_id = :task_id AND kp_runs.cause = :cause
     AND tasks.current_run_id IS NULL AND tasks.status NOT IN ('done', 'archived')
-    AND kp_runs.run_id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = :task_id)"""
+    AND kp_runs.run_id = {newest_attempt(":task_id")}"""
 
 
 def leave(connection: sqlite3.Connection, lease: Lease, cause: Cause, error: str, remains: Remains, now: int) -> None:

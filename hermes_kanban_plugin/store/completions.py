@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hermes_kanban_plugin.errors import ChangedMeanwhile, NoLateCompletion, UnknownTask
 from hermes_kanban_plugin.rules import first_line
 from hermes_kanban_plugin.store import blocks, failures, journal, moves, outcomes, statements
+from hermes_kanban_plugin.store.attempts import newest_attempt
 from hermes_kanban_plugin.store.outcomes import Handoff, StoredArtifact
 from hermes_kanban_plugin.store.transaction import immediate
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from hermes_kanban_plugin.store.leases import Lease
 
-_NEWEST_RUN = "(SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = :task_id)"
+_NEWEST_RUN = newest_attempt(":task_id")
 
 # Only the newest run, closed by somebody else or given up by its worker, and only from whoever held its lock.
 KEEP_COMPLETION = f"""

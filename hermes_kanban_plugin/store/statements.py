@@ -8,6 +8,8 @@ rows returned is an answer, not an error. Standard library only: the supervisor 
 
 from __future__ import annotations
 
+from hermes_kanban_plugin.store.attempts import newest_attempt
+
 # A child may run when each of its parents is done or archived (contract section 3, recompute_ready and claim_task).
 PARENTS_FINISHED = """NOT EXISTS (
     SELECT 1 FROM task_links JOIN tasks AS parent ON parent.id = task_links.parent_id
@@ -41,8 +43,7 @@ SELECT tasks.* FROM tasks
         ON newest.id = (SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)
     LEFT JOIN kp_runs AS facts ON facts.run_id = newest.id
 WHERE tasks.status IN ('ready', 'review') AND tasks.claim_lock IS NULL AND tasks.current_run_id IS NULL
-    AND (tasks.status <> 'ready' OR {PARENTS_FINISHED})
-    AND {NOT_PAUSED}
+    AND (tasks.status <> 'ready' OR {PARENTS_FINISHED}) AND {NOT_PAUSED}
     AND NOT EXISTS (
         SELECT 1 FROM kp_runs
         WHERE kp_runs.task_id = tasks.id AND kp_runs.accepted_at IS NOT NULL AND kp_runs.ended_at IS NULL)
@@ -55,8 +56,8 @@ WHERE tasks.status IN ('ready', 'review') AND tasks.claim_lock IS NULL AND tasks
             AND NOT (COALESCE(kp_outages.probe_task_id, '') = tasks.id AND kp_outages.probe_run_id IS NULL))
     AND NOT EXISTS (
         SELECT 1 FROM kp_completions
-        WHERE kp_completions.task_id = tasks.id AND kp_completions.run_id = newest.id
-            AND kp_completions.decided_at IS NULL)
+        WHERE kp_completions.task_id = tasks.id AND kp_completions.decided_at IS NULL
+            AND kp_completions.run_id = {newest_attempt("tasks.id")})
     AND (newest.id IS NULL OR :max_starts > (
         SELECT count(*) FROM kp_runs
         WHERE kp_runs.task_id = tasks.id AND kp_runs.claimed_at > :now - 3600 AND kp_runs.claimed_at <= :now))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.store import statements
+from hermes_kanban_plugin.store.attempts import newest_attempt
 from hermes_kanban_plugin.store.standins import Pane
 from hermes_kanban_plugin.store.values import known, number
 
@@ -52,7 +53,7 @@ SELECT tasks.*,
         AND kp_runs.accepted_at IS NOT NULL AND kp_runs.ended_at IS NULL) AS unproven_run,
     (SELECT max(kp_completions.run_id) FROM kp_completions
         WHERE kp_completions.task_id = tasks.id AND kp_completions.decided_at IS NULL
-            AND kp_completions.run_id = last.id) AS late_run,
+            AND kp_completions.run_id = {newest_attempt("tasks.id")}) AS late_run,
     (SELECT count(*) FROM kp_runs WHERE kp_runs.task_id = tasks.id AND kp_runs.claimed_at > :now - 3600)
         AS recent_starts,
     (SELECT max(created_at) FROM task_comments WHERE task_comments.task_id = tasks.id) AS commented_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hermes_kanban_plugin.errors import ChangedMeanwhile, NoLateCompletion, UnknownTask
-from hermes_kanban_plugin.store import completions, failures
+from hermes_kanban_plugin.store import completions, failures, moves, outcomes, queries, survey
 from hermes_kanban_plugin.store.outcomes import Handoff, StoredArtifact
 from hermes_kanban_plugin.testing import violations
 
@@ -70,6 +70,45 @@ def test_what_was_kept_is_void_as_soon_as_another_run_begins(desk) -> None:
     assert completions.pending(desk.writer, lease.task_id) is None
     with pytest.raises(NoLateCompletion):
         completions.accept(desk.writer, lease.task_id, "ann", desk.now)
+
+
+def reclaimed(desk):
+    """Return the lease of a run that a person took the task from; its worker may still be at work."""
+    lease = desk.claimed()
+    seen = moves.Seen.of(desk.row(lease.task_id))
+    moves.reclaim(desk.writer, lease.task_id, "too slow", "ann", desk.now, seen)
+    return lease
+
+
+def test_what_a_person_writes_on_the_task_meanwhile_is_no_other_run(desk) -> None:
+    """A block by hand keeps its reason in a run of no length; nobody has begun anew."""
+    lease = reclaimed(desk)
+    keep(desk, lease)
+    desk.board.block(lease.task_id, "let me look first", None, "ann")
+    assert completions.pending(desk.writer, lease.task_id).handoff == HANDOFF
+    completions.accept(desk.writer, lease.task_id, "ann", desk.now)
+    assert desk.row(lease.task_id)["status"] == "done"
+    with pytest.raises(NoLateCompletion):
+        completions.accept(desk.writer, lease.task_id, "ann", desk.now)
+
+
+def test_nor_does_it_keep_the_hand_off_from_being_kept(desk) -> None:
+    lease = reclaimed(desk)
+    desk.board.block(lease.task_id, "let me look first", None, "ann")
+    assert keep(desk, lease)
+
+
+def test_nothing_starts_before_the_decision_though_a_person_blocked_and_opened_the_task(desk) -> None:
+    lease = reclaimed(desk)
+    outcomes.record_exit(desk.writer, lease, outcomes.ExitFacts(0), desk.now)
+    keep(desk, lease)
+    desk.board.block(lease.task_id, "let me look first", None, "ann")
+    desk.board.unblock(lease.task_id, "ann")
+    assert queries.candidates(desk.writer, desk.now, 300, 10) == []
+    (case,) = desk.rows(survey.CASE, task_id=lease.task_id, now=desk.now)
+    assert case["late_run"] == lease.run_id
+    completions.reject(desk.writer, lease.task_id, "ann", desk.now)
+    assert [task.id for task in queries.candidates(desk.writer, desk.now, 300, 10)] == [lease.task_id]
 
 
 def test_only_the_holder_of_the_lock_is_believed(desk) -> None:
