@@ -71,8 +71,20 @@ def _log_of(role: Role) -> logging.Logger:
 
 
 def parts_of(role: Role) -> Iterator[str]:
-    """Return the modules that a process of this role installs, in order."""
+    """Return the modules that a process of this role installs, in order.
+
+    What only a worker gets is decided last, when the guard has said whose seat it is: a nested chat may have a worker's
+    arguments too.
+    """
     if role is Role.WORKER:
         yield _GUARD
     yield from _EVERYWHERE
-    yield from _IN_WORKERS if role is Role.WORKER else _OUTSIDE_WORKERS
+    yield from _IN_WORKERS if role is Role.WORKER and _has_seat() else _OUTSIDE_WORKERS
+
+
+def _has_seat() -> bool:
+    try:
+        return bool(import_module(_GUARD).has_seat(os.environ, os.getpid()))
+    except Exception as problem:  # noqa: BLE001 - isolation edge: without the guard nothing speaks for the run
+        log.debug("no seat: %s", problem)
+        return False

@@ -63,41 +63,10 @@ def objection(tool_name: str) -> str | None:
     if tool_name not in FENCED:
         return None
     try:
-        _check()
+        from hermes_kanban_plugin.worker import assignment  # late: most workers never use these tools
+
+        assignment.prove(os.environ, os.getpid())
     except Exception as problem:  # noqa: BLE001 - isolation edge: the host runs the tool when this raises
         log.info("%s was refused: %s", tool_name, problem)
         return f"{tool_name}: {problem}"
     return None
-
-
-def _check() -> None:
-    """Do nothing if this process is the worker of the run that holds its task now.
-
-    Raises:
-        KanbanError: it is not, or that cannot be found out.
-        sqlite3.Error: the board cannot be read.
-    """
-    from hermes_kanban_plugin import locations
-    from hermes_kanban_plugin.dispatch import holder
-    from hermes_kanban_plugin.dispatch.ownership import caller_of
-    from hermes_kanban_plugin.errors import NotTheOwner
-    from hermes_kanban_plugin.store import leases
-    from hermes_kanban_plugin.store.connection import open_reader, translating
-
-    caller = caller_of(os.environ, os.getpid())
-    lease, database = caller.lease, str(locations.locate().database)
-    reader = open_reader(database)
-    try:
-        with translating(database):
-            leases.current(reader, lease)
-            vote = holder.vote_on_process(reader, caller, _ownership)
-    finally:
-        reader.close()
-    if not vote.allowed:
-        raise NotTheOwner(vote.reason)
-
-
-def _ownership() -> str:
-    from hermes_kanban_plugin import configuration, locations
-
-    return configuration.load_or_default(locations.kanban_root()).plugin.ownership

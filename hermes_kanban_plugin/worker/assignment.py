@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.causes import Cause
+from hermes_kanban_plugin.dispatch import holder
 from hermes_kanban_plugin.dispatch.ownership import caller_of
+from hermes_kanban_plugin.errors import NotTheOwner
 from hermes_kanban_plugin.store import leases, outcomes, statements
-from hermes_kanban_plugin.store.connection import columns_of, open_reader, open_writer
+from hermes_kanban_plugin.store.connection import columns_of, open_reader, open_writer, translating
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.worker.usage import Usage
 
@@ -54,20 +56,35 @@ def read(environment: Mapping[str, str], pid: int) -> Assignment:
     return Assignment(caller_of(environment, pid).lease, str(locations.locate().database))
 
 
-def check(assignment: Assignment) -> None:
-    """Do nothing if the run holds its task now.
+def prove(environment: Mapping[str, str], pid: int) -> None:
+    """Do nothing if a process is the worker of the run that holds its task now.
+
+    Args:
+        environment: of the process; names task, run and lock.
+        pid: its process id.
 
     Raises:
-        Superseded: it does not.
-        UnknownTask: the task is gone.
+        CallerMistake: it is not; ``NotTheOwner`` when another process is.
         BoardUnusable: the board is missing, damaged or locked.
         sqlite3.Error: the board cannot be read.
     """
-    reader = open_reader(assignment.database)
+    caller = caller_of(environment, pid)
+    lease, database = caller.lease, str(locations.locate().database)
+    reader = open_reader(database)
     try:
-        leases.current(reader, assignment.lease)
+        with translating(database):
+            leases.current(reader, lease)
+            vote = holder.vote_on_process(reader, caller, _ownership)
     finally:
         reader.close()
+    if not vote.allowed:
+        raise NotTheOwner(vote.reason)
+
+
+def _ownership() -> str:
+    from hermes_kanban_plugin import configuration  # late: only when another process is recorded
+
+    return configuration.load_or_default(locations.kanban_root()).plugin.ownership
 
 
 @contextmanager

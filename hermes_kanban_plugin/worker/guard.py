@@ -1,5 +1,7 @@
 """The start-up guard: a worker whose run is not current ends before it asks any model, and nothing is booked for it.
 
+So does one whose run has another living worker: a chat that a worker started with its own prompt.
+
 It holds for every worker, whoever started it, because it asks the board and not the one who started it. It runs while
 the host loads its plugins, so it loads the standard library only. Rule source: failure modes A1, A9, contract W2.
 """
@@ -49,10 +51,10 @@ def install(ctx: Any) -> None:
     me = os.getpid()
     if me in _started:
         return
+    claim_seat(me)
     objection = examine(os.environ, me)
     if objection is not None:
         _end(objection)
-    claim_seat(me)
     _started.append(me)
 
 
@@ -62,8 +64,8 @@ def examine(environment: Mapping[str, str], pid: int) -> Objection | None:
         mine = assignment.read(environment, pid)
         if not os.path.exists(mine.database):
             return Objection(f"its board {mine.database} does not exist", 0)
-        assignment.check(mine)
-    except CallerMistake as mistake:  # a malformed environment, a run that is not current, a task that is gone
+        assignment.prove(environment, pid)
+    except CallerMistake as mistake:  # a malformed environment, a run that is not current, another living worker
         return Objection(str(mistake), 0)
     except (BoardUnusable, sqlite3.Error) as problem:
         return Objection(str(problem), EXIT_TRY_LATER)
@@ -78,6 +80,11 @@ def claim_seat(pid: int) -> None:
     named = os.environ.get(AGENT_VARIABLE, "").strip()
     if not (named.isdecimal() and int(named) in _above()):
         os.environ[AGENT_VARIABLE] = str(pid)
+
+
+def has_seat(environment: Mapping[str, str], pid: int) -> bool:
+    """Say whether a process that was started as a worker is the agent of its environment, and no nested one."""
+    return environment.get(AGENT_VARIABLE, "").strip() == str(pid)
 
 
 def _above() -> set[int]:

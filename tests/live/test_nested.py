@@ -99,3 +99,22 @@ def test_a_subagent_cannot_finish_its_parents_task(live_house: LiveHouse) -> Non
     assert "a subagent cannot end the task" in told[max(told)]
     assert [run["outcome"] for run in live_house.runs(task)] == ["completed"]
     assert "late_completion" not in live_house.kinds(task)
+
+
+def test_a_nested_chat_that_calls_itself_the_worker_does_not_start(live_house: LiveHouse) -> None:
+    """It has everything that the worker has, its prompt included, and it is told to end: the task is not given back."""
+    house = live_house
+    script = house.folder / "nested.sh"
+    script.write_text(
+        f'timeout 9 {sys.executable} -m hermes_cli.main -p worker chat -q "work kanban task $HERMES_KANBAN_TASK"\n'
+        f'echo "ended with $?"\n'
+    )
+    task = house.create("x", f"TERM=sh+{script}")
+    house.start_dispatcher()
+    assert house.settle(task) == "done", house.describe()
+    assert [run["outcome"] for run in house.runs(task)] == ["completed"]
+    assert house.server.attempts(task) == 1, "the nested chat asked no model"
+    said = [entry["result"] for entry in house.server.requests(task) if entry["works"]]
+    (answer,) = [result for result in said if result and "ended with" in result]
+    assert "not started" in answer
+    assert "ended with 0" in answer

@@ -139,7 +139,6 @@ def column(path: Path, name: str, table: str = "tasks") -> Any:
 
 def test_on_a_plain_board_every_write_works(plain_board: Path) -> None:
     mine = Assignment(HOSTS, str(plain_board))
-    assignment.check(mine)
     beat(mine, 1_000_100)
     assert column(plain_board, "last_heartbeat_at") == 1_000_100
     assert assignment.release_interrupted(mine, "SIGTERM", 1_000_100)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hermes_kanban_plugin import identity, registration
 from hermes_kanban_plugin.dispatch.ownership import AGENT_VARIABLE
+from hermes_kanban_plugin.roles import Role
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.store.outcomes import Handoff
 from hermes_kanban_plugin.worker import guard
@@ -182,3 +184,57 @@ def test_the_name_of_a_process_that_is_not_above_it_means_nothing(monkeypatch: p
         guard.claim_seat(os.getpid())
         stranger.communicate()
     assert os.environ[AGENT_VARIABLE] == str(os.getpid())
+
+
+# --- somebody else's seat ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard has not looked at this process yet."""
+    monkeypatch.setattr(guard, "_started", [])
+
+
+def test_another_living_worker_has_it(post: Post, unstarted: None, capfd: pytest.CaptureFixture[str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
+        post.accept(identity.capture(worker.pid))
+        with pytest.raises(SystemExit) as ended:
+            guard.install(None)
+        worker.communicate()
+    assert ended.value.code == 0
+    assert f"is not its worker (process {worker.pid} is)" in capfd.readouterr().err
+
+
+def test_below_the_recorded_wrapper_the_first_agent_takes_it(
+    post: Post, unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post.accept(identity.capture(os.getppid()))
+    guard.install(None)
+    assert guard.has_seat(os.environ, os.getpid())
+    monkeypatch.setattr(guard, "_started", [])
+    monkeypatch.setenv(AGENT_VARIABLE, str(os.getppid()))  # another agent stands between them now
+    with pytest.raises(SystemExit):
+        guard.install(None)
+
+
+def test_in_tree_mode_it_may_start_and_has_no_seat(
+    post: Post, unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (post.board.location.root / "config.yaml").write_text(
+        "plugins: {entries: {hermes-kanban: {ownership: tree}}}", encoding="utf-8"
+    )
+    post.accept(identity.capture(os.getppid()))
+    monkeypatch.setenv(AGENT_VARIABLE, str(os.getppid()))
+    guard.install(None)
+    assert not guard.has_seat(os.environ, os.getpid())
+
+
+@pytest.mark.parametrize("seated", [True, False])
+def test_only_who_has_the_seat_gets_what_a_worker_has(
+    post: Post, monkeypatch: pytest.MonkeyPatch, seated: bool
+) -> None:
+    monkeypatch.setenv(AGENT_VARIABLE, str(os.getpid() if seated else os.getppid()))
+    parts = list(registration.parts_of(Role.WORKER))
+    assert ("hermes_kanban_plugin.host.worker_bridge" in parts) is seated
+    assert ("hermes_kanban_plugin.worker.signals" in parts) is seated
+    assert ("hermes_kanban_plugin.host.bystander" in parts) is not seated
