@@ -37,18 +37,30 @@ _FINISHED_HISTORY = f"""task_events.created_at < :events_before AND NOT {_UNTOLD
     AND NOT EXISTS (SELECT 1 FROM task_events AS newer
         WHERE newer.task_id = task_events.task_id AND newer.created_at >= :events_before)"""
 
-# What says again what the row before it said; the first and the last of each kind in a run stay.
-_SAME = """other.task_id = task_events.task_id AND other.kind = task_events.kind
-    AND COALESCE(other.run_id, 0) = COALESCE(task_events.run_id, 0)
+# What says again what the row before it said; the first and the last of each kind in a run stay. The nearest row is
+# looked for first, and within its run, so that a long history costs no more per row than a short one.
+_SAME = """other.kind = task_events.kind
     AND (other.kind <> 'respawn_guarded' OR COALESCE(other.payload, '') = COALESCE(task_events.payload, ''))
     AND (other.kind <> 'heartbeat' OR other.payload IS NULL)"""
+_BEFORE = "other.id < task_events.id AND other.created_at <= task_events.created_at"
+_AFTER = "other.id > task_events.id AND other.created_at >= task_events.created_at"
+_IN_RUN = f"SELECT other.id FROM task_events AS other WHERE other.run_id = task_events.run_id AND {_SAME}"
+_IN_NONE = f"""SELECT other.id FROM task_events AS other
+        WHERE other.task_id = task_events.task_id AND COALESCE(other.run_id, 0) = 0 AND {_SAME}"""
+
+
+def _is_there(bound: str, direction: str) -> str:
+    """Return the condition that the same was said on one side of a row, in the same run or, like it, in none."""
+    within = f"({_IN_RUN} AND {bound} ORDER BY other.id {direction} LIMIT 1)"
+    outside = f"({_IN_NONE} AND {bound} ORDER BY other.created_at {direction} LIMIT 1)"
+    return f"CASE WHEN task_events.run_id IS NULL THEN {outside} ELSE {within} END IS NOT NULL"
+
+
 _REPEATED_LIFE = f"""task_events.created_at < :repeats_before AND NOT {_UNTOLD}
     AND task_events.kind IN ('heartbeat', 'claim_extended', 'reclaim_deferred', 'respawn_guarded')
     AND (task_events.kind <> 'heartbeat' OR task_events.payload IS NULL)
-    AND EXISTS (SELECT 1 FROM task_events AS other
-        WHERE {_SAME} AND other.created_at <= task_events.created_at AND other.id < task_events.id)
-    AND EXISTS (SELECT 1 FROM task_events AS other
-        WHERE {_SAME} AND other.created_at >= task_events.created_at AND other.id > task_events.id)"""
+    AND {_is_there(_BEFORE, "DESC")}
+    AND {_is_there(_AFTER, "ASC")}"""
 
 # A run whose processes were not proven gone is never forgotten: nothing may start beside them.
 _OWN_RUNS = f"""NOT {_OPEN.format(table="kp_runs")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from hermes_kanban_plugin.errors import InvalidArgument
@@ -123,6 +125,41 @@ def test_each_run_keeps_its_own_first_and_last_sign_of_life(keeper: Keeper) -> N
     assert keeper.rows("SELECT run_id FROM task_events WHERE kind = 'heartbeat' ORDER BY id") == [
         (run_id,) for run_id in (1, 1, 2, 2)
     ]
+
+
+def test_a_history_twice_as_long_takes_twice_the_work(keeper: Keeper) -> None:
+    """And not four times: the write lock is held meanwhile, and a task that runs for days has many signs of life."""
+    task_id, rule = keeper.create(), next(one for one in rules.RULES if one.name == REPEATS)
+    cutoffs = retention.cutoffs_of(Policy(), keeper.clock.now())
+    at, work = itertools.count(cutoffs.repeats_before - 99_999), []
+    for batch in range(2):
+        for run_id in range(batch * 4, batch * 4 + 4):
+            values = [(task_id, run_id, "heartbeat", next(at)) for _ in range(400)]
+            values += [(task_id, None, "respawn_guarded", next(at)) for _ in range(100)]
+            keeper.board.writer.executemany(
+                "INSERT INTO task_events (task_id, run_id, kind, created_at) VALUES (?, ?, ?, ?)", values
+            )
+        steps = itertools.count()
+        keeper.board.reader.set_progress_handler(lambda steps=steps: next(steps) < 0, 100)
+        found = rules.count(keeper.board.reader, rule, cutoffs).rows
+        keeper.board.reader.set_progress_handler(None, 0)
+        work.append((found, next(steps)))
+    (half, little), (whole, much) = work
+    assert 1900 < half < whole
+    assert much < 2.5 * little
+
+
+def test_a_clock_that_was_set_back_makes_no_sign_of_life_first_or_last(keeper: Keeper) -> None:
+    """What is first and last is so by the history and by the clock; what is not by both stays."""
+    task_id, end = keeper.create(), retention.cutoffs_of(Policy(), keeper.clock.now()).repeats_before
+    for ago in (500, 400, 300, 450, 200, 600, 100):
+        keeper.execute(
+            "INSERT INTO task_events (task_id, run_id, kind, payload, created_at) VALUES (?, 1, 'heartbeat', NULL, ?)",
+            task_id, end - ago,
+        )  # fmt: skip
+    retention.clean(keeper.board, Policy())
+    left = keeper.rows("SELECT created_at FROM task_events WHERE kind = 'heartbeat' ORDER BY id")
+    assert [end - at for (at,) in left] == [500, 600, 100]
 
 
 def test_process_facts_of_old_runs_go_unless_their_processes_may_live(keeper: Keeper) -> None:
