@@ -5,6 +5,7 @@ Rule source: the host's ways of starting itself (contract section 7, "which proc
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _GATEWAY_VERBS = ("run", "restart", "start")
 _GATEWAY_PROGRAMS = ("gateway/run.py", "gateway\\run.py", "gateway/__main__.py")
+
+_OF_WORKERS = ("HERMES_KANBAN_TASK", "HERMES_KANBAN_RUN_ID", "HERMES_KANBAN_CLAIM_LOCK")
+_PROMPT = re.compile(r"(?:--q\w*=|-q)?\s*work kanban task (t_\w+)")
 
 
 class Role(StrEnum):
@@ -29,21 +33,31 @@ class Role(StrEnum):
 def role_of(environment: Mapping[str, str], arguments: Sequence[str]) -> Role:
     """Return what a process is for.
 
-    A worker is told by its task *and* by its prompt: whatever a worker starts inherits the variable alone.
+    A worker is told by its prompt *and* by a variable of its own: what a worker starts inherits the variables alone.
+    One of them is enough, so that a worker whose environment is garbage is taken for one, and ended by its guard.
 
     Args:
         environment: the process's variables.
         arguments: its argument vector, program first.
     """
     words = [word for word in arguments[1:] if not word.startswith("-")]
-    task_id = environment.get("HERMES_KANBAN_TASK", "").strip()
-    if task_id and f"work kanban task {task_id}" in (word.strip() for word in arguments):
+    if told_task(arguments) and any(environment.get(name, "").strip() for name in _OF_WORKERS):
         return Role.WORKER
     if _is_gateway(arguments, words):
         return Role.GATEWAY
     if "dashboard" in words[:3] or "serve" in words[:1]:
         return Role.DASHBOARD
     return Role.CHAT if not words or "chat" in words else Role.OTHER
+
+
+def told_task(arguments: Sequence[str]) -> str:
+    """Return the task that a worker's prompt tells it to work on, or an empty text when there is no such prompt.
+
+    Args:
+        arguments: an argument vector; the prompt may stand alone or behind its flag in the same word.
+    """
+    found = (_PROMPT.match(word) for word in arguments[1:])
+    return next((match[1] for match in found if match is not None), "")
 
 
 def _is_gateway(arguments: Sequence[str], words: Sequence[str]) -> bool:

@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin.dispatch.ownership import AGENT_VARIABLE
-from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
+from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake, MalformedEnvironment
+from hermes_kanban_plugin.roles import told_task
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.worker import assignment
 
@@ -52,15 +53,24 @@ def install(ctx: Any) -> None:
     if me in _started:
         return
     claim_seat(me)
-    objection = examine(os.environ, me)
+    objection = examine(os.environ, me, told_task(sys.argv))
     if objection is not None:
         _end(objection)
     _started.append(me)
 
 
-def examine(environment: Mapping[str, str], pid: int) -> Objection | None:
-    """Return what speaks against a start, or None."""
+def examine(environment: Mapping[str, str], pid: int, told: str = "") -> Objection | None:
+    """Return what speaks against a start, or None.
+
+    Args:
+        environment: of the process.
+        pid: its process id.
+        told: the task that its prompt names, empty when it names none.
+    """
     try:
+        named = environment.get("HERMES_KANBAN_TASK", "").strip()
+        if told and told != named:
+            raise MalformedEnvironment("HERMES_KANBAN_TASK", named)
         mine = assignment.read(environment, pid)
         if not os.path.exists(mine.database):
             return Objection(f"its board {mine.database} does not exist", 0)
@@ -94,7 +104,7 @@ def _above() -> set[int]:
 
 
 def _end(objection: Objection) -> None:
-    task = os.environ.get("HERMES_KANBAN_TASK", "").strip()
+    task = told_task(sys.argv) or os.environ.get("HERMES_KANBAN_TASK", "").strip()
     text = f"hermes-kanban: worker of {task} not started: {' '.join(objection.reason.split())}"
     if log.hasHandlers():
         log.warning("%s", text)

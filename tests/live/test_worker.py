@@ -108,7 +108,12 @@ STARTS: list[tuple[Callable[[Board, Lease], None], dict[str, str | None], str]] 
     (untouched, {"CLAIM_LOCK": None}, "CLAIM_LOCK is not set"),
     (untouched, {"CLAIM_LOCK": "vm:1"}, "under another lock"),
     (untouched, {"DB": "/nowhere/kanban.db"}, "does not exist"),
+    (untouched, {"TASK": None}, "HERMES_KANBAN_TASK is not set"),
+    (untouched, {"TASK": " "}, "HERMES_KANBAN_TASK is not set"),
+    (untouched, {"TASK": "t_00000000"}, "HERMES_KANBAN_TASK is malformed"),
 ]
+# Other ways to say the same; the host's parser takes them all.
+PROMPTS = (["--query=work kanban task {}"], ["-qwork kanban task {}"], ["-q", "work kanban task {}, now"])
 
 
 def environment_of(house: LiveHouse, lease: Lease, changed: dict[str, str | None]) -> dict[str, str]:
@@ -117,20 +122,27 @@ def environment_of(house: LiveHouse, lease: Lease, changed: dict[str, str | None
     return house.environment | named
 
 
+def start_worker(house: LiveHouse, lease: Lease, changed: dict[str, str | None], prompt: list[str]) -> Any:
+    """Start a worker of the host in an environment that is wrong, and wait for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "hermes_cli.main", "-p", "worker", "--cli", "--accept-hooks", "chat",
+         *(word.format(lease.task_id) for word in prompt)],
+        env=environment_of(house, lease, changed), cwd=house.folder, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
 def test_a_worker_that_may_not_start_asks_no_model_and_books_nothing(live_house: LiveHouse) -> None:
     house, asked = live_house, len(live_house.server.log)
+    starts = [(*start, ["-q", "work kanban task {}"]) for start in STARTS]
+    starts += [(untouched, {"RUN_ID": "999"}, "superseded by run", prompt) for prompt in PROMPTS]
     with make_board(house.database, Clock()) as board:
-        for stage, changed, reason in STARTS:
+        for stage, changed, reason, prompt in starts:
             lease = claim_one(board, board.create_task(title="x", assignee="worker"), lane="hermes")
             stage(board, lease)
             before = list(board.reader.iterdump())
-            did = subprocess.run(
-                [sys.executable, "-m", "hermes_cli.main", "-p", "worker", "--cli", "--accept-hooks", "chat",
-                 "-q", f"work kanban task {lease.task_id}"],
-                env=environment_of(house, lease, changed), cwd=house.folder, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=60, check=False,
-            )  # fmt: skip
-            case = f"{stage.__name__}, {changed}: {did}"
+            did = start_worker(house, lease, changed, prompt)
+            case = f"{stage.__name__}, {changed}, {prompt}: {did}"
             assert did.returncode == 0, case
             assert did.stdout == "", case
             (line,) = [line for line in did.stderr.splitlines() if line]
@@ -138,7 +150,7 @@ def test_a_worker_that_may_not_start_asks_no_model_and_books_nothing(live_house:
             assert list(board.reader.iterdump()) == before, case
     assert house.server.log[asked:] == [], "not one request, not even for the list of models"
     said = (house.home / "profiles" / "worker" / "logs" / "agent.log").read_text()
-    assert said.count("not started") == len(STARTS)
+    assert said.count("not started") == len(starts)
 
 
 # --- workers that the host's own dispatcher started ----------------------------------------------------------------

@@ -238,3 +238,14 @@ def test_only_who_has_the_seat_gets_what_a_worker_has(
     assert ("hermes_kanban_plugin.host.worker_bridge" in parts) is seated
     assert ("hermes_kanban_plugin.worker.signals" in parts) is seated
     assert ("hermes_kanban_plugin.host.bystander" in parts) is not seated
+
+
+@pytest.mark.parametrize("named", ["", " ", "t_00000000"])
+def test_an_environment_of_another_task_than_the_prompts(
+    post: Post, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    assert guard.examine(os.environ, os.getpid(), post.lease.task_id) is None
+    monkeypatch.setenv("HERMES_KANBAN_TASK", named)
+    refused = guard.examine(os.environ, os.getpid(), post.lease.task_id)
+    assert refused is not None
+    assert (refused.status, "HERMES_KANBAN_TASK" in refused.reason) == (0, True)
