@@ -26,6 +26,7 @@ from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.logbook import entries_of, entry
 from hermes_kanban_plugin.store import queries
+from hermes_kanban_plugin.supervisor import program
 from hermes_kanban_plugin.wake import Ear
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ PAUSE_SECONDS = 0.01
 
 
 class Dispatcher:
-    """Serves all boards of a home, or one of them, until it is told to stop.
+    """Serves all boards of a home, or one of them, until it is told to stop or its own files are not there any more.
 
     ``drains`` makes it stay, starting nothing, until the running workers are done; ``stops_workers`` makes it tell
     their supervisors to release them. Without either they go on by themselves. ``pulse`` is called before each tick,
@@ -72,6 +73,7 @@ class Dispatcher:
         self._hurry = threading.Event()
         self._reason = "asked to stop"
         self._leadership = Leadership(runtime)
+        self._program = program.stamp()
         self._ramp: Ramp | None = None
         self._swept: float | None = None
 
@@ -116,12 +118,21 @@ class Dispatcher:
             self._ramp = Ramp(self.runtime.clock.monotonic())
         self.runtime.manager.tell("kanban_gateway_startup", runtime=self.runtime)
         self._greet_new_boards()
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._is_its_program_there():
             self._serve_once()
         while (self.drains or self.stops_workers) and self._running() and not self._hurry.is_set():
             if self.stops_workers:
                 self._stop_workers()  # again each time: a launch may have been accepted since
             self._serve_once(may_start=False)
+
+    def _is_its_program_there(self) -> bool:
+        """Look before each tick: what would be started from other files is not ours, and whoever started us knows."""
+        if program.stamp() == self._program:
+            return True
+        words = "the plugin was upgraded or removed under this dispatcher, which ends and counts nothing as a failure"
+        log.warning(entry("stop", words))
+        self.stop("its files were replaced or removed")
+        return False
 
     def _serve_once(self, *, may_start: bool = True) -> None:
         """Tick every board, then sleep until something happens."""

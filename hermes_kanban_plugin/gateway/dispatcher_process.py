@@ -40,6 +40,8 @@ SILENCE_TOLD_SECONDS = 45.0
 SILENCE_ENDED_SECONDS = 300.0
 # A gateway that was itself stopped for an hour has heard nothing, and learned nothing from that.
 _LONGEST_LOOK_SECONDS = 1.0
+# An upgrade takes the files away for a moment; those of a plugin that was removed do not come back.
+REMOVED_SECONDS = 10.0
 # What holds this package: the folder of installed packages, a checkout or a clone.
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -79,6 +81,7 @@ class DispatcherProcess:
         variables: Mapping[str, str],
         listener: Callable[[str], None],
         *,
+        program: str = __file__,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -88,12 +91,14 @@ class DispatcherProcess:
             arguments: the command line.
             variables: its whole environment.
             listener: gets each line of its standard output, in a thread of its own; must not wait.
+            program: a file without which it cannot run.
             monotonic: the clock, seconds.
             sleep: waits so many seconds.
         """
         self._arguments = list(arguments)
         self._variables = dict(variables)
         self._listener = listener
+        self._program = program
         self._monotonic = monotonic
         self._sleep = sleep
         self._process: subprocess.Popen[str] | None = None
@@ -106,21 +111,36 @@ class DispatcherProcess:
         """The dispatcher's process id, or None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def keep(self, is_wanted: Callable[[], bool]) -> None:
+    async def keep(self, is_wanted: Callable[[], bool]) -> bool:
         """Keep a dispatcher running until it is not wanted any more or this is cancelled; then see it off.
 
         Args:
             is_wanted: asked before each start and ten times a second; once it says no, nothing is started again.
+
+        Returns:
+            False, or True when the dispatcher ended and its program was removed, so that none can be started again.
         """
         try:
             while is_wanted():
+                if await self._is_removed(is_wanted):
+                    return True
                 began = self._monotonic()
                 self._start()
                 await self._watch(is_wanted)
                 if is_wanted():
                     await self._rest(self._bury(self._monotonic() - began), is_wanted)
+            return False
         finally:
             await self._see_off()
+
+    async def _is_removed(self, is_wanted: Callable[[], bool]) -> bool:
+        """Say whether the program is gone and stays so; one that is upgraded comes back."""
+        until = self._monotonic() + REMOVED_SECONDS
+        while not os.path.exists(self._program):
+            if self._monotonic() >= until or not is_wanted():
+                return is_wanted()
+            await self._sleep(POLL_SECONDS)
+        return False
 
     def _start(self) -> None:
         try:

@@ -46,7 +46,7 @@ def _replace_in_mixin(module: ModuleType) -> None:
     """Replace the loop where hosts since 0.17 have it; ``python -m gateway.run`` gets no other chance."""
     mixin = vars(module).get("GatewayKanbanWatchersMixin")
     if mixin is not None and _is_known(vars(mixin).get(METHOD)) and _is_switched_on():
-        setattr(mixin, METHOD, _make_watcher())
+        setattr(mixin, METHOD, _make_watcher(vars(mixin)[METHOD]))
 
 
 def _replace_in_runner(module: ModuleType) -> None:
@@ -59,7 +59,7 @@ def _replace_in_runner(module: ModuleType) -> None:
     if not _is_switched_on():
         log.info("%s is off: Hermes dispatches by itself", SWITCH)
     elif _is_known(loop):
-        setattr(owners[0], METHOD, _make_watcher())
+        setattr(owners[0], METHOD, _make_watcher(loop))
     elif role_of(os.environ, sys.argv) is Role.GATEWAY:
         _lead_before_the_host(module)
 
@@ -76,12 +76,16 @@ def _is_switched_on() -> bool:
     return bool(import_module("hermes_kanban_plugin.host.switches").switch(SWITCH))
 
 
-def _make_watcher() -> Callable[[Any], Any]:
-    """Return what takes the loop's place: it runs as long as the gateway does, and returns only at its end."""
+def _make_watcher(hosts_loop: Any) -> Callable[[Any], Any]:
+    """Return what takes the loop's place: it runs as long as the gateway does, and returns only at its end.
+
+    A gateway outlives the plugin that is removed under it; then the host's own loop goes on.
+    """
 
     async def _kanban_dispatcher_watcher(self: Any) -> None:
-        if _is_allowed():
-            await _dispatcher().keep(lambda: bool(self._running))
+        if _is_allowed() and await _dispatcher().keep(lambda: bool(self._running)):
+            log.warning("the plugin was removed, so Hermes dispatches by itself from now on")
+            await hosts_loop(self)
 
     setattr(_kanban_dispatcher_watcher, _OURS, True)
     return _kanban_dispatcher_watcher

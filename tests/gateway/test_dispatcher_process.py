@@ -137,6 +137,35 @@ def test_one_that_cannot_be_started_is_tried_again(time: Time, caplog: pytest.Lo
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_program_that_is_gone_is_waited_for_and_not_for_ever(
+    time: Time, tmp_path: Path, caplog: pytest.LogCaptureFixture, comes_back: bool
+) -> None:
+    """An upgrade removes the files before it writes the new ones."""
+    program = tmp_path / "main.py"
+    program.touch()
+    dispatcher = DispatcherProcess(
+        ("false",), {}, lambda _: None, program=str(program), monotonic=time.monotonic, sleep=time.sleep
+    )
+
+    async def play() -> bool:
+        keeping = asyncio.create_task(dispatcher.keep(time.is_wanted))
+        await said(caplog, "started again in")
+        program.unlink()
+        gone = time.now
+        if comes_back:
+            while time.now < gone + 5:
+                await asyncio.sleep(0.005)
+            program.touch()
+            await said(caplog, "started again in", 2 + caplog.text.count("started again in"))
+            time.wanted = False
+        return await keeping
+
+    assert asyncio.run(play()) is not comes_back
+    if not comes_back:
+        assert dispatcher_process.REMOVED_SECONDS <= time.now < 3 * dispatcher_process.REMOVED_SECONDS
+
+
 def test_it_is_asked_to_end_and_its_last_words_are_heard(time: Time, caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> int:
         dispatcher = python(time, f"{POLITE}; print('INFO ready', file=sys.stderr, flush=True); time.sleep(600)")

@@ -51,8 +51,9 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Stand in for the dispatcher process; notes what its keeper was told when it asked whether it is wanted."""
     asked: list[bool] = []
 
-    async def keep(is_wanted: Callable[[], bool]) -> None:
+    async def keep(is_wanted: Callable[[], bool]) -> bool:
         asked.append(is_wanted())
+        return False
 
     monkeypatch.setattr(watcher, "_dispatcher", lambda: SimpleNamespace(keep=keep))
     return asked
@@ -88,6 +89,23 @@ def test_the_loop_is_replaced_and_the_notifier_is_not(kept: list[bool], mixed_in
     assert run(runner) is None
     assert kept == [True]
     assert run(runner, "_kanban_notifier_watcher") == "the host dispatches"
+
+
+def test_after_the_plugin_was_removed_the_host_dispatches(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatched: list[Any] = []
+
+    async def removed(is_wanted: Callable[[], bool]) -> bool:
+        return True
+
+    async def loop(self: Any) -> None:
+        dispatched.append(self._running)
+
+    monkeypatch.setattr(watcher, "_dispatcher", lambda: SimpleNamespace(keep=removed))
+    run(gateway(loop))
+    assert dispatched == [True]
+    assert "Hermes dispatches by itself from now on" in caplog.text
 
 
 def test_a_gateway_that_is_no_module_of_its_own_is_served_by_the_mixin(kept: list[bool]) -> None:

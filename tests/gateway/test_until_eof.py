@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,15 +156,21 @@ def test_its_reports_name_the_claims(workshop: Workshop, start: Callable[..., su
     )
 
 
-def test_what_it_starts_does_not_see_the_path_of_a_clone(
-    workshop: Workshop, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
-    """Run without our distribution, as a directory install does: dependencies by a path of their own."""
-    dependencies = tmp_path / "dependencies"
+def dependencies_only(folder: Path) -> Path:
+    """Make a folder of packages with all but ours."""
+    dependencies = folder / "dependencies"
     dependencies.mkdir()
     for entry in Path(pluggy.__file__).parents[1].iterdir():
         if "hermes" not in entry.name:
             (dependencies / entry.name).symlink_to(entry)
+    return dependencies
+
+
+def test_what_it_starts_does_not_see_the_path_of_a_clone(
+    workshop: Workshop, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """Run without our distribution, as a directory install does: dependencies by a path of their own."""
+    dependencies = dependencies_only(tmp_path)
     root = str(Path(dispatcher_process.__file__).resolve().parents[2])
     workshop.configure({"lane": "printenv PYTHONPATH > ../seen; true"})
     task_id = workshop.board.create_task(title="x", assignee="lane")
@@ -172,6 +179,39 @@ def test_what_it_starts_does_not_see_the_path_of_a_clone(
     process = start(command, env=variables, cwd=tmp_path)
     wait_for(lambda: workshop.board.task(task_id).status == "done" or process.poll(), "the task to be done")
     assert (workshop.home / "kanban" / "workspaces" / "seen").read_text().strip() == str(dependencies)
+
+
+def copy_of_the_plugin(folder: Path) -> Path:
+    """Copy what runs to a folder; returns it."""
+    checkout = Path(dispatcher_process.__file__).resolve().parents[2]
+    for name in ("hermes_kanban_plugin", "hooks", "tools"):
+        shutil.copytree(checkout / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(checkout / "plugin.toml", folder)
+    return folder
+
+
+@pytest.mark.parametrize("change", ["removed", "upgraded"])
+def test_a_dispatcher_whose_plugin_is_gone_or_another_one_costs_no_task_its_tries(
+    workshop: Workshop, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, change: str
+) -> None:
+    """``pip uninstall`` or ``pip install -U`` beside a gateway that runs; each start would be a failure of the task."""
+    clone = copy_of_the_plugin(tmp_path / "clone")
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(clone), str(dependencies_only(tmp_path))])}
+    workshop.configure({"lane": "true"})
+    early = workshop.board.create_task(title="early", assignee="lane")
+    process = start([sys.executable, "-S", *COMMAND[1:]], env=variables, cwd=tmp_path)
+    wait_for(lambda: workshop.board.task(early).status == "done" or process.poll(), "the dispatcher to serve")
+    if change == "removed":
+        clone.rename(tmp_path / "away")
+    else:
+        (clone / "hermes_kanban_plugin" / "supervisor" / "order.py").write_text("raise SystemExit(2)\n")
+    late = workshop.board.create_task(title="late", assignee="lane")
+    assert process.wait(30) == 0
+    assert process.stderr is not None
+    assert "the plugin was upgraded or removed under this dispatcher" in process.stderr.read()
+    assert (workshop.board.task(late).status, workshop.board.task(late).consecutive_failures) == ("ready", 0)
+    assert workshop.board.runs(late) == []
+    assert term(workshop)["reason"] == "its files were replaced or removed"
 
 
 def test_it_shows_its_gateway_that_it_works_also_while_it_waits_for_its_turn(
