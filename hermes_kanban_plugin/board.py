@@ -107,14 +107,17 @@ class Board:
     (store/connection.py), and a writer that is opened by the first change and closed before the reader.
     """
 
-    def __init__(self, location: BoardLocation, clock: Clock, plugin_migrations: Iterable[Migrations] = ()) -> None:
+    def __init__(
+        self, location: BoardLocation, clock: Clock, plugin_steps: Iterable[Migrations] = (), busy: int | None = None
+    ) -> None:
         self.location = location
         self.clock = clock
         self.path = str(location.database)
         self.is_rehearsal = False
-        self._plugin_migrations = tuple(plugin_migrations)
+        self._plugin_migrations = tuple(plugin_steps)
         self._writer: sqlite3.Connection | None = None
-        self.reader = connection.open_reader(self.path)
+        self._busy = busy  # how long to wait for a locked board, milliseconds; None: as long as the environment says
+        self.reader = connection.open_reader(self.path, busy)
         self._guard([self.reader])
         try:
             with connection.translating(self.path):
@@ -145,7 +148,7 @@ class Board:
     def writer(self) -> sqlite3.Connection:
         """The connection for changes; opening it adds to the board what it lacks (missing columns, our tables)."""
         if self._writer is None:
-            writer = connection.open_writer(self.path)
+            writer = connection.open_writer(self.path, self._busy)
             try:
                 with connection.translating(self.path):
                     self._prepare(writer)

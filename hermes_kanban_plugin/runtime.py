@@ -48,7 +48,8 @@ class Runtime:
     ``stops`` are terminations under way. ``watch`` is there in a loop: it vouches for living supervisors, so that a
     tick looks only at the others. Without one (a single tick) every run is looked at and terminations are waited for.
     ``stopping`` is set when nothing more may be started, in the middle of a tick too. ``keeps_ticks`` is set in a loop:
-    a board that it ticked once is ticked by nobody else until :meth:`let_go`.
+    a board that it ticked once is ticked by nobody else until :meth:`let_go`. ``busy`` is how long to wait for a locked
+    board, milliseconds, where a person waits for the answer.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Runtime:
         manager: Manager | None = None,
         *,
         lenient: bool = False,
+        busy: int | None = None,
     ) -> None:
         self.root = root or locations.kanban_root()
         self.clock = clock or Clock()
@@ -69,6 +71,7 @@ class Runtime:
             log.error("plugins.entries.hermes-kanban: %s; it is left out, and its default counts", words)
         self.manager = manager or Manager(self.settings.plugin.block_plugins)
         self.manager.configure(self.settings)
+        self._busy = busy
         self.launched: list[Launched] = []
         self.stops = Stops()
         self.watch: Watch | None = None
@@ -95,7 +98,7 @@ class Runtime:
             self.forget(location.database)
             board = None
         if board is None:
-            board = Board(location, self.clock, self._plugin_migrations())
+            board = Board(location, self.clock, self._plugin_migrations(), self._busy)
             self._boards[location.database] = board
             self._files[location.database] = _file_of(location.database)
         return board

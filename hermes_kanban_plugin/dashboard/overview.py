@@ -12,10 +12,12 @@ import psutil
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dashboard.attention import Shown, sort_out
 from hermes_kanban_plugin.diagnosis import rulebook, surroundings
+from hermes_kanban_plugin.diagnosis.finding import Level
 from hermes_kanban_plugin.diagnosis.wording import span
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import TERMINAL
+from hermes_kanban_plugin.redaction import redact
 from hermes_kanban_plugin.store import snapshots
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.standins import Pane
@@ -70,7 +72,8 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "now": facts.now,
         "as_of": as_of,
         "board": board.slug,
-        "boards": [location.slug for location in locations.serving_boards(runtime.root)],
+        "boards": _with_own(names(runtime), board.slug),
+        "archived": bool(locations.metadata_of(board.location).get("archived")),
         "dispatcher": dispatcher(facts.dispatching, facts.now),
         "pause": facts.paused.model_dump() if facts.paused else None,
         "counts": {name: facts.counts.get(name, 0) for name in COLUMNS},
@@ -82,10 +85,28 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "later": found.later[:MAX_ITEMS],
         "later_count": len(found.later),
         "waiting": found.waiting[:MAX_ITEMS],
-        "notes": found.notes,
+        "notes": [*found.notes, *_about_settings(runtime)],
         "stale": len(found.stale),
         "running": _running(rows, facts),
     }
+
+
+def names(runtime: Runtime) -> list[str]:
+    """Return the names of the boards that are not archived, default first; none of them is opened."""
+    return [location.slug for location in locations.serving_boards(runtime.root)]
+
+
+def _with_own(boards: list[str], slug: str) -> list[str]:
+    """Return names of boards among which is the one that is shown: an archived one is looked at by its address."""
+    return boards if slug in boards else [*boards, slug]
+
+
+def _about_settings(runtime: Runtime) -> list[dict[str, Any]]:
+    """Return a note for each part of the settings that does not hold, because there is a slip in it."""
+    settings = runtime.settings
+    slips = [*settings.ignored, *settings.refused, *([later] if (later := runtime.live_settings.problem) else [])]
+    kept = {"kind": "settings", "level": Level.WARNING, "command": "hermes-kanban doctor"}
+    return [{**kept, "sentence": f"settings that do not hold: {redact(words)}"} for words in slips]
 
 
 def _blocked_unseen(facts: BoardFacts) -> int:

@@ -32,9 +32,37 @@ CHANGED = "It changed meanwhile, look again. Nothing was done."
 _MISSING = (UnknownBoard, UnknownTask)
 MAX_RUN = 2**62
 
-# One process, one runtime: its boards stay open, and one request at a time uses them.
-_lock = threading.Lock()
-_runtimes: list[Runtime] = []
+
+class Desk:
+    """A runtime of this process, whose boards stay open; one request at a time uses it.
+
+    A person waits for each answer, so that a locked board is not waited for as long as a dispatcher would.
+    """
+
+    def __init__(self, busy: int) -> None:
+        self._lock = threading.Lock()
+        self._busy = busy
+        self.runtime: Runtime | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[Runtime]:
+        """Have the desk for oneself, with the settings in force; a slip in them hides no board."""
+        with self._lock:
+            if self.runtime is None:
+                self.runtime = Runtime(lenient=True, busy=self._busy)
+            self.runtime.reload()
+            yield self.runtime
+
+    def clear(self) -> None:
+        """Close all boards."""
+        with self._lock:
+            if self.runtime is not None:
+                self.runtime.close()
+            self.runtime = None
+
+
+# What is done may wait for a writer, for a tick of somebody else, or for a worker to end; who looks does not.
+LOOKING, DOING = Desk(busy=1_000), Desk(busy=5_000)
 
 
 class ShownTask(BaseModel):
@@ -70,15 +98,17 @@ class ReclaimStale(BaseModel):
 
 
 @contextmanager
-def _serving(slug: str | None) -> Iterator[tuple[Runtime, Board]]:
-    """Open a board for one request; what goes wrong becomes a status and one sentence."""
+def _serving(slug: str | None, desk: Desk = LOOKING) -> Iterator[tuple[Runtime, Board]]:
+    """Open a board for one request."""
+    with _explained(), desk.taken() as runtime:
+        yield runtime, overview.open_board(runtime, slug)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What goes wrong becomes a status and one sentence."""
     try:
-        with _lock:
-            if not _runtimes:
-                _runtimes.append(Runtime())
-            runtime = _runtimes[0]
-            runtime.reload()
-            yield runtime, overview.open_board(runtime, slug)
+        yield
     except ChangedMeanwhile as changed:
         raise HTTPException(409, CHANGED) from changed
     except _MISSING as missing:
@@ -95,6 +125,13 @@ def _serving(slug: str | None) -> Iterator[tuple[Runtime, Board]]:
 
 def _line(problem: Exception) -> str:
     return " ".join(str(problem).split())
+
+
+@router.get("/boards")
+def read_boards() -> dict[str, Any]:
+    """Return the names of the boards, also when one of them cannot be shown."""
+    with _explained(), LOOKING.taken() as runtime:
+        return {"boards": overview.names(runtime)}
 
 
 @router.get("/overview")
@@ -129,7 +166,7 @@ def read_stale(board: str | None = None) -> dict[str, Any]:
 def act(wish: Act) -> dict[str, Any]:
     """Do what one button says, on the task as it was shown."""
     seen = Seen(wish.seen.status, wish.seen.run_id, wish.seen.lock)
-    with _serving(wish.board) as (runtime, opened):
+    with _serving(wish.board, DOING) as (runtime, opened):
         return {"sentence": actions.act(runtime, opened, actions.Press(wish.verb, wish.task_id, seen, wish.as_of))}
 
 
@@ -137,7 +174,7 @@ def act(wish: Act) -> dict[str, Any]:
 def reclaim_stale(wish: ReclaimStale) -> dict[str, Any]:
     """Take back what is stale, of what was shown."""
     shown = [(one.task_id, one.run_id) for one in wish.shown]
-    with _serving(wish.board) as (runtime, opened):
+    with _serving(wish.board, DOING) as (runtime, opened):
         taken = actions.reclaim_stale(runtime, opened, shown)
     left = len(shown) - len(taken)
     rest = f" {left} changed meanwhile and {'was' if left == 1 else 'were'} left alone." if left > 0 else ""

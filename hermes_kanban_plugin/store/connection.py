@@ -51,8 +51,12 @@ def busy_milliseconds() -> int:
     return wanted if wanted > 0 else DEFAULT_BUSY_MS
 
 
-def open_writer(path: str) -> sqlite3.Connection:
+def open_writer(path: str, busy: int | None = None) -> sqlite3.Connection:
     """Open an existing board for changes: autocommit, synchronous FULL, rows by name, its journal mode kept.
+
+    Args:
+        path: the board.
+        busy: how long to wait for another writer, milliseconds; None: :func:`busy_milliseconds`.
 
     Raises:
         BoardUnusable: missing, empty, not SQLite, damaged, unreadable or read-only.
@@ -62,7 +66,7 @@ def open_writer(path: str) -> sqlite3.Connection:
         if not _is_writable(path):
             # SQLite would open it for reading and complain at the first change only.
             raise BoardUnusable(f"board {path} {_REMEDIES['SQLITE_READONLY']}")
-        connection = _connect(path, "rw")
+        connection = _connect(path, "rw", busy)
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cell_size_check=ON")

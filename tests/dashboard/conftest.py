@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,15 @@ class Dashboard:
         except urllib.error.HTTPError as refused:
             with refused:
                 return refused.code, refused.read().decode()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server neither answer nor refuse for a while."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def use_theme(self, name: str) -> None:
         """Choose a theme, as its menu does."""

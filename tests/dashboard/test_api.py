@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +15,15 @@ import psutil
 import pytest
 from fastapi import FastAPI
 
+from hermes_kanban_plugin import locations
+from hermes_kanban_plugin.board import create_board
 from hermes_kanban_plugin.dashboard import plugin_api
+from hermes_kanban_plugin.testing import place_of
 from tests.conftest import lives, wait_for
 from tests.dashboard.conftest import lose, works
 
 if TYPE_CHECKING:
+    from hermes_kanban_plugin.locations import BoardLocation
     from tests.conftest import Workshop
 
 PREFIX = "/api/plugins/hermes-kanban"
@@ -52,9 +59,8 @@ def page(workshop: Workshop) -> Iterator[Page]:
     app = FastAPI()
     app.include_router(plugin_api.router, prefix=PREFIX)
     yield Page(app)
-    for runtime in plugin_api._runtimes:
-        runtime.close()
-    plugin_api._runtimes.clear()
+    for desk in (plugin_api.LOOKING, plugin_api.DOING):
+        desk.clear()
 
 
 def add(shop: Workshop, **fields: Any) -> str:
@@ -293,6 +299,63 @@ def test_a_damaged_board_is_named(page: Page, workshop: Workshop) -> None:
     other.write_bytes(b"this is no database, and long enough to be taken for one" * 20)
     assert str(other) in page.get("overview?board=broken", 503)["detail"]
     assert page.get("overview")["board"] == "default"
+
+
+@contextmanager
+def locked(location: BoardLocation, how: str) -> Iterator[None]:
+    other = sqlite3.connect(location.database, isolation_level=None)
+    if how == "EXCLUSIVE":
+        other.execute("PRAGMA journal_mode=DELETE")  # as on a network file system: a writer shuts readers out
+    other.execute(f"BEGIN {how}")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_who_looks_does_not_wait_long_for_a_locked_board(page: Page, workshop: Workshop) -> None:
+    other = locations.locate("other")
+    create_board(other)
+    add(workshop, title="old")
+    waits = [desk._busy for desk in (plugin_api.LOOKING, plugin_api.DOING)]
+    assert max(waits) <= 5_000, "milliseconds: a person waits"
+    with locked(other, "EXCLUSIVE"):
+        assert "is locked by another process" in page.get("overview?board=other", 503)["detail"]
+        assert page.get("overview")["counts"]["ready"] == 1
+        assert page.get("boards")["boards"] == ["default", "other"]
+    assert page.get("overview?board=other")["board"] == "other"
+
+
+def test_a_deed_that_waits_holds_up_nobody_who_looks(page: Page, workshop: Workshop) -> None:
+    task_id = add(workshop, initial_status="blocked", created_by="anna")
+    shown = page.get("overview")
+    (item,) = [item for item in shown["attention"] if item["task_id"] == task_id]
+    with locked(place_of(workshop.database), "IMMEDIATE"), ThreadPoolExecutor(1) as aside:
+        pressed = aside.submit(page.press, shown, item, 503)
+        assert page.get("overview")["counts"]["blocked"] == 1
+        assert not pressed.done()
+        assert "is locked by another process" in pressed.result()["detail"]
+    assert workshop.board.task(task_id).status == "blocked"
+
+
+@pytest.mark.parametrize("entry", ["lease_second: 5", "max_starts_per_hour: many"])
+def test_a_slip_in_the_settings_hides_no_board_and_is_told(page: Page, workshop: Workshop, entry: str) -> None:
+    add(workshop, title="old")
+    (workshop.home / "config.yaml").write_text(f"plugins: {{entries: {{hermes-kanban: {{{entry}}}}}}}\n")
+    shown = page.get("overview")
+    assert shown["counts"]["ready"] == 1
+    assert any(entry.partition(":")[0] in note["sentence"] for note in shown["notes"])
+
+
+def test_an_archived_board_says_so_and_is_in_the_list(page: Page, workshop: Workshop) -> None:
+    other = locations.locate("other")
+    create_board(other)
+    assert page.get("overview?board=other")["archived"] is False
+    other.metadata.write_text('{"archived": true}')
+    shown = page.get("overview?board=other")
+    assert (shown["archived"], shown["boards"]) == (True, ["default", "other"])
+    assert page.get("overview")["boards"] == ["default"]
 
 
 @pytest.mark.parametrize("left_out", ["board", "verb", "task_id", "seen", "as_of"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dispatch.tick import tick
 from hermes_kanban_plugin.testing import claim_one
 from tests.conftest import lives, wait_for
@@ -252,6 +253,19 @@ def test_hostile_text_is_shown_as_text_and_does_nothing(desk: Desk) -> None:
     assert desk.browser.run("return typeof window.hacked") == "undefined"
 
 
+def test_colours_and_unseen_characters_do_not_disguise_a_text(desk: Desk) -> None:
+    gated = desk.add("pay \u202egpj.eciovni\u202c now")
+    desk.board.block(gated, "a\x1b[31mb\x00\u2066c", None, "anna")
+    (desk.location.logs).mkdir(parents=True, exist_ok=True)
+    (desk.location.logs / f"{gated}.log").write_text("\x1b[1;32mok\x1b[0m \x1b]0;title\x07done\x07\n\u202edne\n")
+    desk.open()
+    sees(desk, "pay \ufffdgpj.eciovni\ufffd now")
+    assert "ab\ufffd\ufffdc" in desk.browser.text(".hk-item .hk-reason")
+    assert desk.browser.element("button", "Unblock: pay \ufffdgpj.eciovni\ufffd now")
+    desk.browser.click(".hk-item .hk-link")
+    assert desk.browser.wait_text("dialog .hk-log", "done") == "ok done\ufffd\n\ufffddne"
+
+
 def test_without_the_token_there_is_no_data_and_no_deed(desk: Desk, dashboard: Dashboard) -> None:
     task_id = desk.add("a secret plan", initial_status="blocked", created_by="anna")
     seen = {"status": "blocked", "run_id": 0, "lock": ""}
@@ -259,7 +273,8 @@ def test_without_the_token_there_is_no_data_and_no_deed(desk: Desk, dashboard: D
     shown = {"board": desk.slug, "shown": [{"task_id": task_id, "run_id": 1}]}
     routes = [
         ("GET", f"overview?board={desk.slug}", None), ("GET", f"charts?board={desk.slug}", None),
-        ("GET", f"stale?board={desk.slug}", None), ("GET", f"tasks/{task_id}?board={desk.slug}", None),
+        ("GET", "boards", None), ("GET", f"stale?board={desk.slug}", None),
+        ("GET", f"tasks/{task_id}?board={desk.slug}", None),
         ("POST", "act", act), ("POST", "reclaim-stale", shown),
     ]  # fmt: skip
     for token in (None, "wrong"):
@@ -270,6 +285,74 @@ def test_without_the_token_there_is_no_data_and_no_deed(desk: Desk, dashboard: D
     assert desk.board.task(task_id).status == "blocked"
     assert dashboard.request("POST", "/api/plugins/hermes-kanban/act", act, dashboard.token)[0] == 200
     assert desk.board.task(task_id).status == "ready"
+
+
+# --- what cannot be shown -------------------------------------------------------------------------------------------
+
+
+def choose_board(desk: Desk, slug: str) -> None:
+    """Choose a board in the list, as a person would by its name."""
+    desk.browser.run(
+        """const list = document.querySelector('.hk-board select');
+        Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, 'value').set.call(list, arguments[0]);
+        list.dispatchEvent(new Event('change', {bubbles: true}))""",
+        slug,
+    )
+
+
+def test_a_board_that_cannot_be_read_is_not_shown_as_another_and_leads_back(desk: Desk) -> None:
+    desk.add("paint the boat", initial_status="blocked", created_by="anna")
+    broken = locations.locate("broken-board").database
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(b"this is no database, and long enough to be taken for one" * 20)
+    desk.open()
+    sees(desk, "paint the boat")
+    choose_board(desk, "broken-board")
+    desk.browser.wait_text("[role=alert]", "is not an SQLite database")
+    assert titles(desk) == []
+    assert desk.browser.count(".hk-facts, .hk-chart") == 0
+    assert desk.browser.run("return document.querySelector('.hk-board select').value") == "broken-board"
+    choose_board(desk, desk.slug)
+    sees(desk, "paint the boat")
+    desk.browser.open(f"{desk.dashboard.base}/kanban-health?board=broken-board")
+    desk.browser.wait_text("[role=alert]", "is not an SQLite database")
+    desk.browser.wait_for(lambda: desk.browser.count(".hk-board select"), "the way to the others")
+    choose_board(desk, desk.slug)
+    sees(desk, "paint the boat")
+    broken.unlink()
+
+
+def test_a_dashboard_that_hangs_is_not_taken_for_one_that_answers(desk: Desk) -> None:
+    desk.add("feed the fish", initial_status="blocked", created_by="anna")
+    desk.open()
+    sees(desk, "feed the fish")
+    desk.browser.run("const real = AbortSignal.timeout; AbortSignal.timeout = () => real.call(AbortSignal, 300);")
+    with desk.dashboard.hanging():
+        desk.browser.wait_text("[role=alert]", "This is what was last seen. The dashboard does not answer.")
+        assert titles(desk) == ["feed the fish"]
+        desk.browser.run("AbortSignal.timeout = () => new AbortController().signal;")
+    desk.browser.wait_for(lambda: desk.browser.count("[role=alert]") == 0, "the page to be up to date")
+
+
+def test_nothing_is_asked_while_the_tab_is_hidden(desk: Desk) -> None:
+    desk.open()
+    desk.browser.run(
+        """window.hides = true; window.waits = [];
+        Object.defineProperty(document, 'hidden', {get: () => window.hides, configurable: true});
+        const later = window.setTimeout;
+        window.setTimeout = (deed, delay, ...more) => { window.waits.push(delay); return later(deed, delay, ...more); };
+        const turn = (hidden) => { window.hides = hidden; document.dispatchEvent(new Event('visibilitychange')); };
+        performance.clearResourceTimings(); turn(false); window.waits.length = 0; turn(true);"""
+    )
+    answered = """return performance.getEntriesByType('resource').filter((e) => e.name.includes('/overview')).length"""
+    desk.browser.wait_for(lambda: desk.browser.run(answered), "the question under way to be answered")
+    asks_again = "return window.waits.filter((delay) => delay >= 2000 && delay % 2000 === 0)"
+    assert desk.browser.run(asks_again) == []
+    task_id = desk.add("wake me", initial_status="blocked", created_by="anna")
+    desk.browser.run("window.hides = false; document.dispatchEvent(new Event('visibilitychange'))")
+    sees(desk, "wake me")
+    desk.board.unblock(task_id, "anna")
+    sees(desk)
 
 
 # --- how it looks --------------------------------------------------------------------------------------------------
@@ -356,6 +439,37 @@ def test_the_keyboard_alone_is_enough(desk: Desk) -> None:
     desk.browser.wait_text(NEWS, f"{lost} was reclaimed")
     sees(desk)
     desk.browser.wait_for(lambda: desk.browser.focused() == "Needs you", "the focus to stay near the list")
+
+
+def test_the_focus_stays_when_somebody_else_settles_what_had_it(desk: Desk) -> None:
+    first, second = (desk.add(title, initial_status="blocked", created_by="anna") for title in ("sort", "stack"))
+    desk.open()
+    sees(desk, "sort", "stack")
+    focus = "[...document.querySelectorAll('.hk-item .hk-button')].find((e) => e.ariaLabel === arguments[0]).focus()"
+    desk.browser.run(focus, "Unblock: stack")
+    desk.board.unblock(first, "ben")
+    sees(desk, "stack")
+    assert desk.browser.focused() == "Unblock: stack"
+    desk.board.unblock(second, "ben")
+    sees(desk)
+    desk.browser.wait_for(lambda: desk.browser.focused() == "Needs you", "the focus to stay near the list")
+
+
+def test_the_output_follows_its_end_until_somebody_reads(desk: Desk) -> None:
+    task_id = desk.add("talk", initial_status="blocked", created_by="anna")
+    log = desk.location.logs / f"{task_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(f"{number} {'word ' * 60}\n" for number in range(18)))
+    desk.open(*PHONE)
+    desk.browser.click(".hk-item .hk-link", "talk")
+    desk.browser.wait_text("dialog .hk-log", "17 word")
+    top = "return Math.round(document.querySelector('.hk-log').scrollTop)"
+    assert desk.browser.run(top) > 100
+    desk.browser.run("document.querySelector('.hk-log').scrollTop = 7")
+    with log.open("a") as stream:
+        stream.write("and one more\n")
+    desk.browser.wait_text("dialog .hk-log", "and one more")
+    assert desk.browser.run(top) == 7
 
 
 def test_a_screen_reader_is_told_names_and_news(desk: Desk) -> None:

@@ -9,12 +9,19 @@
   const SDK = window.__HERMES_PLUGIN_SDK__;
   if (!SDK || !window.__HERMES_PLUGINS__) return;
 
-  const h = SDK.React.createElement;
+  // What colours a terminal, and what no eye sees or what lets a text be read in another order than it is written in.
+  const COLOURS = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g;
+  const UNSEEN = /[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g;
+  const shown = (text) => (typeof text === "string" ? text.replace(COLOURS, "").replace(UNSEEN, "\ufffd") : text);
+
+  /** Make an element; every text on the page comes through here. */
+  const h = (type, props, ...children) => SDK.React.createElement(type, props, ...children.map(shown));
   const { useState, useEffect, useRef, useCallback } = SDK.hooks;
   const API = "/api/plugins/hermes-kanban";
   const POLL_MS = 2000;
   const CHARTS_MS = 60000;
   const NEWS_MS = 15000;
+  const PATIENCE_MS = 20000;
 
   /* ---- words ------------------------------------------------------------------------------------------------- */
 
@@ -41,7 +48,7 @@
 
   /** Return what a failed request means for the person who pressed the button. */
   function explain(problem) {
-    if (problem instanceof TypeError) return "The dashboard does not answer.";
+    if (problem instanceof TypeError || (problem && problem.name === "TimeoutError")) return "The dashboard does not answer.";
     const text = String((problem && problem.message) || problem);
     const found = text.match(/^(\d{3}): ([\s\S]*)$/);
     if (!found) return text;
@@ -54,7 +61,7 @@
   }
 
   const query = (board) => (board ? `?board=${encodeURIComponent(board)}` : "");
-  const ask = (path, board) => SDK.fetchJSON(API + path + query(board));
+  const ask = (path, board) => SDK.fetchJSON(API + path + query(board), { signal: AbortSignal.timeout(PATIENCE_MS) });
   const post = (path, body) =>
     SDK.fetchJSON(API + path, {
       method: "POST",
@@ -62,9 +69,10 @@
       body: JSON.stringify(body),
     });
 
-  /** Ask for something now and again and again, less often while nobody looks; returns the answer and what went wrong. */
+  /** Ask for something now and again and again while the page is seen; returns the answer and what went wrong. */
   function usePoll(path, board, every) {
-    const [state, setState] = useState({ data: null, problem: null });
+    const about = path + query(board);
+    const [state, setState] = useState({ about, data: null, problem: null });
     const again = useRef(() => {});
     useEffect(() => {
       let timer = null;
@@ -76,10 +84,12 @@
         const number = ++asked;
         const put = (next) => { if (!gone && number === asked) setState(next); };
         return ask(path, board)
-          .then((data) => put({ data, problem: null }), (failed) => put((old) => ({ ...old, problem: explain(failed) })))
-          .finally(() => { if (!gone && number === asked) timer = setTimeout(load, document.hidden ? every * 10 : every); });
+          .then((data) => put({ about, data, problem: null }),
+            // What is known of one board is not shown for another that cannot be read.
+            (failed) => put((old) => ({ about, data: old.about === about ? old.data : null, problem: explain(failed) })))
+          .finally(() => { if (!gone && number === asked && !document.hidden) timer = setTimeout(load, every); });
       };
-      const seen = () => { if (!document.hidden) load(); };
+      const seen = () => { if (document.hidden) clearTimeout(timer); else load(); };
       again.current = load;
       load();
       document.addEventListener("visibilitychange", seen);
@@ -92,7 +102,7 @@
 
   function Act({ tone, label, name, disabled, onClick }) {
     return h("button", { type: "button", className: "hk-button", "data-tone": tone || "plain", disabled, onClick,
-      "aria-label": name ? `${label}: ${name}` : undefined }, label);
+      "aria-label": name ? shown(`${label}: ${name}`) : undefined }, label);
   }
 
   function TaskLink({ id, title, onOpen }) {
@@ -125,18 +135,23 @@
       h("dd", null, value, of ? h("span", { className: "hk-quiet" }, ` of ${of}`) : null));
   }
 
-  function Strip({ data, board, onBoard }) {
+  function BoardChoice({ boards, board, onBoard }) {
+    return h("label", { className: "hk-board" }, "Board",
+      h("select", { value: board, onChange: (event) => onBoard(event.target.value) },
+        boards.map((slug) => h("option", { key: slug, value: slug }, slug || "the current one"))));
+  }
+
+  function Strip({ data, onBoard }) {
     const { dispatcher, counts, limits, pause } = data;
     return h("section", { className: "hk-strip", "aria-label": "State of the board" },
       h("div", { className: "hk-line" },
         h("p", { className: "hk-dispatcher", "data-tone": dispatcher.tone },
           h("span", { className: "hk-dot", "aria-hidden": "true" }),
           h("strong", null, dispatcher.word), h("span", { className: "hk-quiet" }, dispatcher.rest)),
-        data.boards.length > 1
-          ? h("label", { className: "hk-board" }, "Board",
-              h("select", { value: board || data.board, onChange: (event) => onBoard(event.target.value) },
-                data.boards.map((slug) => h("option", { key: slug, value: slug }, slug))))
-          : null),
+        data.boards.length > 1 ? h(BoardChoice, { boards: data.boards, board: data.board, onBoard }) : null),
+      data.archived
+        ? h("p", { className: "hk-pause" }, h("strong", null, "Archived"), ". No dispatcher serves this board any more.")
+        : null,
       pause
         ? h("p", { className: "hk-pause" }, h("strong", null, "Paused"),
             ` by ${pause.actor} ${ago(data.now, pause.since)}${pause.value ? `: ${pause.value}` : ""}. Nothing new is started. Go on with: hermes-kanban resume ${data.board}`)
@@ -313,7 +328,7 @@
     }, []);
     const outside = (event) => { if (event.target === box.current) onClose(); };
     const escape = (event) => { event.preventDefault(); onClose(); };
-    return h("dialog", { ref: box, className: "hk-dialog", "aria-label": title, onCancel: escape, onClick: outside },
+    return h("dialog", { ref: box, className: "hk-dialog", "aria-label": shown(title), onCancel: escape, onClick: outside },
       h("div", { className: "hk-sheet" },
         h("header", null, h("h2", null, title),
           h("button", { type: "button", className: "hk-close", "aria-label": "Close", onClick: onClose }, "×")),
@@ -371,8 +386,11 @@
   function TaskDialog({ board, taskId, onClose }) {
     const { data, problem } = usePoll(`/tasks/${encodeURIComponent(taskId)}`, board, POLL_MS);
     const log = useRef(null);
+    const follows = useRef(true);
     const text = data ? data.log : "";
-    useEffect(() => { if (log.current) log.current.scrollTop = log.current.scrollHeight; }, [text]);
+    // It follows its end until somebody scrolls back to read.
+    const scrolled = ({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => { follows.current = scrollHeight - scrollTop - clientHeight < 24; };
+    useEffect(() => { if (log.current && follows.current) log.current.scrollTop = log.current.scrollHeight; }, [text]);
     return h(Dialog, { title: data ? data.title : taskId, onClose },
       problem ? h("p", { role: "alert" }, problem) : null,
       data
@@ -383,7 +401,7 @@
             h("h3", null, "Attempts"), h(Timeline, { line: data }),
             h("h3", null, "Latest output"),
             text
-              ? h("pre", { ref: log, className: "hk-log hk-mono", tabIndex: 0, "aria-label": "End of the workers' output" }, text)
+              ? h("pre", { ref: log, className: "hk-log hk-mono", tabIndex: 0, onScroll: scrolled, "aria-label": "End of the workers' output" }, text)
               : h("p", { className: "hk-quiet" }, "No output yet."))
         : problem ? null : h("p", { className: "hk-quiet" }, "Looking …"));
   }
@@ -414,6 +432,34 @@
     if (heading && (!document.activeElement || document.activeElement === document.body)) heading.focus({ preventScroll: true });
   }
 
+  /** Do the same when what had the focus went away with newer facts. */
+  function useKeptFocus() {
+    const held = useRef(null);
+    useEffect(() => {
+      const take = ({ target }) => { held.current = target; };
+      document.addEventListener("focusin", take);
+      return () => document.removeEventListener("focusin", take);
+    }, []);
+    useEffect(() => {
+      if (!held.current || held.current.isConnected) return;
+      held.current = null;
+      keepFocus();
+    });
+  }
+
+  /** What stands there instead of a board that cannot be shown: why, and the way to the others. */
+  function NoBoard({ board, problem, onBoard }) {
+    const { data } = usePoll("/boards", "", CHARTS_MS);
+    const others = data ? data.boards.filter((slug) => slug !== board) : [];
+    return h("div", { className: "hk" },
+      h("h1", { className: "hk-hidden" }, "Kanban Health"),
+      h("p", { role: "alert", className: "hk-news", "data-tone": "bad" }, problem),
+      others.length
+        ? h("section", { className: "hk-strip" },
+            h(BoardChoice, { boards: [board, ...others], board, onBoard }))
+        : null);
+  }
+
   function Page() {
     const [board, setBoard] = useState(() => new URLSearchParams(window.location.search).get("board") || "");
     const { data, problem, reload } = usePoll("/overview", board, POLL_MS);
@@ -422,17 +468,18 @@
     const [preview, setPreview] = useState(null);
     const [stopping, setStopping] = useState(null);
     const [open, setOpen] = useState(null);
+    useKeptFocus();
 
-    if (!data) {
-      return h("div", { className: "hk" }, problem
-        ? h("p", { role: "alert", className: "hk-news", "data-tone": "bad" }, problem)
-        : h("p", { className: "hk-quiet" }, "Looking at the board …"));
-    }
     // The address names the board, so that it can be kept and shared.
     const choose = (slug) => {
       window.history.replaceState(window.history.state, "", `${window.location.pathname}?board=${encodeURIComponent(slug)}`);
       setBoard(slug);
     };
+    if (!data) {
+      return problem
+        ? h(NoBoard, { board, problem, onBoard: choose })
+        : h("div", { className: "hk" }, h("p", { className: "hk-quiet" }, "Looking at the board …"));
+    }
     const tell = (failed) => setNews({ tone: "bad", text: explain(failed) });
     const carryOut = (deed) => {
       setBusy(true);
@@ -454,7 +501,7 @@
       h("h1", { className: "hk-hidden" }, "Kanban Health"),
       problem ? h("p", { role: "alert", className: "hk-news", "data-tone": "bad" }, `This is what was last seen. ${problem}`) : null,
       h(News, { news, onGone: () => setNews(null) }),
-      h(Strip, { data, board, onBoard: choose }),
+      h(Strip, { data, onBoard: choose }),
       h(Attention, { data, busy, onAct: press, onBulk: askBulk, onOpen: setOpen }),
       h(Running, { data, busy, onStop: askStop, onOpen: setOpen }),
       h(Waiting, { data, busy, onAct: press, onOpen: setOpen }),
