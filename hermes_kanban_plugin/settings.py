@@ -136,6 +136,7 @@ class PluginSettings(BaseModel):
     fence_failures: bool = True
     fence_blocks: bool = True
     fence_subagents: bool = True
+    release_on_signal: bool = True
     extend_kanban_command: bool = True
 
 

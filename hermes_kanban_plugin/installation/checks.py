@@ -40,7 +40,7 @@ OLDEST_HOST, NEWEST_HOST = (0, 13), (0, 19)
 _COMMAND_SECONDS = 10.0
 _SWITCHES = (
     "guard_file_check", "take_over_dispatcher", "bridge_activity", "fence_failures", "fence_blocks",
-    "fence_subagents", "extend_kanban_command",
+    "fence_subagents", "release_on_signal", "extend_kanban_command",
 )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 The host ends a worker inside its own signal handler, without a word to the board (contract W29). The interpreter writes
 the number of every signal that it takes into a descriptor the moment it arrives, whoever handles it and whatever the
 main thread does then; a thread of ours reads it there. Handlers are made to wait for that thread, because the host's
-may end the process at once. Until it has installed one, ours ends the process as the signal would have done. POSIX;
-elsewhere nothing is installed.
+may end the process at once. Until it has installed one, ours ends the process as the signal would have done; and also
+when the board could not be told in time, because the host's would end it with status 0, which hides the signal from its
+supervisor. POSIX; elsewhere nothing is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.clock import Clock
-from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.errors import CallerMistake, KanbanError
+from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.worker import assignment
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SWITCH = "release_on_signal"
 _NAMES = ("SIGTERM", "SIGHUP", "SIGINT")
 _WATCHED = {int(getattr(signal, name)): name for name in _NAMES if hasattr(signal, name)}
 # Handlers of SIGINT are left as they are: asyncio asks whether its own is still in place.
@@ -49,6 +52,8 @@ def install(ctx: Any) -> None:
         ctx: the host's plugin context; not needed.
     """
     if _installed or os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        return
+    if not switch(SWITCH):
         return
     watch = Watch(assignment.read(os.environ, os.getpid()))
     watch.begin()
@@ -70,6 +75,7 @@ class Watch:
     def __init__(self, mine: Assignment) -> None:
         self._assignment = mine
         self._released = threading.Event()
+        self._settled = False
         self._ear, self._mouth = socket.socketpair()
         self._process = os.getpid()
 
@@ -104,7 +110,10 @@ class Watch:
 
     def _patient(self, handler: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], Any]:
         def handle(number: int, frame: FrameType | None) -> Any:
-            self._released.wait(RELEASE_SECONDS)
+            if os.getpid() == self._process:
+                self._released.wait(RELEASE_SECONDS)
+                if not self._settled:
+                    self._end(number, frame)
             return handler(number, frame)
 
         setattr(handle, _MARK, handler)
@@ -126,16 +135,20 @@ class Watch:
         try:
             if assignment.release_interrupted(self._assignment, name, Clock().now()):
                 log.info("%s: task %s was given back", name, self._assignment.lease.task_id)
+            self._settled = True
+        except CallerMistake as refusal:
+            log.info("%s: nothing to give back: %s", name, refusal)
+            self._settled = True
         except (KanbanError, sqlite3.Error) as problem:
-            log.info("%s: nothing to give back: %s", name, problem)
+            log.warning("%s: the task was not given back, the end by this signal tells: %s", name, problem)
         except Exception as problem:  # noqa: BLE001 - isolation edge: a thread of its own; the process ends anyway
-            log.warning("%s: the task was not given back, its lease tells: %s", name, problem)
+            log.warning("%s: the task was not given back, the end by this signal tells: %s", name, problem)
         finally:
             for say in _last_words:
                 say()
             self._released.set()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        """Stand in for a handler: do what the signal does by itself, once the task was given back."""
+        """Do what the signal does by itself: where there is no handler, or the board could not be told."""
         signal.signal(number, signal.SIG_DFL)
-        os.kill(self._process, number)
+        os.kill(os.getpid(), number)  # in a forked child that is the child

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from hermes_kanban_plugin.clock import Clock
@@ -55,6 +58,14 @@ def ended(house: LiveHouse, task_id: str) -> dict[str, Any]:
         return runs[0] if runs and runs[0]["outcome"] else None
 
     return house.wait_until(look, f"the end of the first run of {task_id}")
+
+
+def has_ended(pid: int) -> bool:
+    """Say whether a process is gone, or dead and not buried."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def outcomes_of(house: LiveHouse, task_id: str) -> list[str]:
@@ -266,6 +277,23 @@ def test_a_worker_that_is_told_to_end_is_no_failure(live_house: LiveHouse) -> No
     assert (first["outcome"], first["error"]) == ("reclaimed", "interrupted by SIGTERM")
     assert house.settle(task) == "done"
     assert outcomes_of(house, task) == ["reclaimed", "completed"]
+    assert not {"crashed", "protocol_violation"} & set(house.kinds(task))
+
+
+def test_a_worker_that_is_told_to_end_while_the_board_is_busy_is_no_failure(live_house: LiveHouse) -> None:
+    """The host's handler ends it with status 0, which says nothing of the signal; so it may not come to that."""
+    house = live_house
+    task = house.create("x", "SLOW_FIRST=600")
+    house.start_dispatcher()
+    pid = house.parked(task)
+    with closing(sqlite3.connect(house.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        os.kill(pid, signal.SIGTERM)
+        house.wait_until(lambda: has_ended(pid), "its end")
+        other.execute("ROLLBACK")
+    first = ended(house, task)
+    assert (first["outcome"], first["error"]) == ("reclaimed", "interrupted by SIGTERM")
+    assert house.settle(task) == "done"
     assert not {"crashed", "protocol_violation"} & set(house.kinds(task))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hermes_kanban_plugin.store import leases
+from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Post
@@ -128,6 +129,31 @@ say(); input()
         worker.kill()
 
 
+def test_a_signal_to_a_child_without_a_handler_ends_the_child_alone(post: Post) -> None:
+    body = """
+child = os.fork()
+if not child: time.sleep(60)
+time.sleep(0.5); os.kill(child, NUMBER); print(os.waitpid(child, 0)[1] == NUMBER, flush=True)
+say(); input()
+"""
+    post.accept()
+    code = f"{BEGIN}\nNUMBER = {int(signal.SIGTERM)}\n{body}"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    ) as worker:
+        assert worker.stdout is not None
+        assert [worker.stdout.readline(), worker.stdout.readline()] == ["True\n", "here\n"]
+        worker.kill()
+    assert post.run()["outcome"] is None
+
+
+def test_switched_off_the_host_ends_it_and_nobody_is_told(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_KANBAN_PLUGIN_RELEASE_ON_SIGNAL", "off")
+    post.accept()
+    assert end(start(post, WAITS["ends at once"]), signal.SIGTERM) == 0
+    assert (post.task()["status"], post.run()["outcome"]) == ("running", None)
+
+
 def test_a_descriptor_that_somebody_else_has_is_left_to_them(post: Post) -> None:
     body = f"""
 import socket, signal, sys
@@ -145,3 +171,38 @@ print(signal.set_wakeup_fd(-1) == mouth.fileno())
     said, kept = done.stdout.splitlines()
     assert "in use" in said
     assert kept == "True"
+
+
+# --- a board that cannot be written now ----------------------------------------------------------------------------
+
+IMPATIENT = "signals.RELEASE_SECONDS = 0.2\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_busy_board_lets_the_signal_itself_tell(post: Post, name: str) -> None:
+    """Its supervisor sees the signal then. Status 0, which the host ends with, would be taken for a broken protocol."""
+    post.accept()
+    number = getattr(signal, name)
+    worker = start(post, IMPATIENT + WAITS["ends at once"], number)
+    with immediate(post.board.writer):
+        assert end(worker, number) == -number
+    assert post.run()["outcome"] is None
+
+
+def test_a_board_that_refuses_the_write_too(post: Post) -> None:
+    post.accept()
+    post.board.writer.execute(
+        "CREATE TRIGGER full BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+    )
+    assert end(start(post, WAITS["ends at once"]), signal.SIGTERM) == -signal.SIGTERM
+    assert post.run()["outcome"] is None
+
+
+@pytest.mark.parametrize("stage", ["given back", "superseded", "stopped by its supervisor"])
+def test_where_nothing_is_left_to_tell_the_hosts_handler_decides(post: Post, stage: str) -> None:
+    post.accept()
+    if stage == "superseded":
+        post.supersede()
+    if stage == "stopped by its supervisor":
+        leases.note_stop(post.board.writer, post.lease, "overdue")
+    assert end(start(post, WAITS["ends at once"]), signal.SIGTERM) == 0
