@@ -105,10 +105,10 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     return both
 
 
-def load_or_default(root: Path) -> Settings:
+def load_or_default(root: Path, *, lenient: bool = False) -> Settings:
     """Read the settings of a kanban home; what cannot be read must not cost a worker its tools, so defaults count."""
     try:
-        return load(root)
+        return load(root, lenient=lenient)
     except InvalidSettings as problem:
         log.warning("the default settings are used: %s", problem)
         return Settings()
@@ -117,12 +117,13 @@ def load_or_default(root: Path) -> Settings:
 class LiveSettings:
     """Settings that follow their files: looked at again on each use, read again only when one changed.
 
-    ``lenient`` says how they are read for the first time (:func:`load`); later the last good ones stay.
+    ``lenient`` and ``spare`` say how they are read for the first time (:func:`load`, :func:`load_or_default`); later
+    the last good ones stay.
     """
 
-    def __init__(self, root: Path, *, lenient: bool = False) -> None:
+    def __init__(self, root: Path, *, lenient: bool = False, spare: bool = False) -> None:
         self._root = root
-        self._settings = load(root, lenient=lenient)
+        self._settings = load_or_default(root, lenient=True) if spare else load(root, lenient=lenient)
         self._stamps = self._look()
         self._had_content = self._has_content()
         self._full_at = time.monotonic()

@@ -79,6 +79,16 @@ def trying(path: Path) -> Iterator[bool]:
         lock.release()
 
 
+@contextmanager
+def looking(path: Path) -> Iterator[bool]:
+    """Run a block that is told whether a lock was free; nothing is made, and a lock that is there is held meanwhile."""
+    if not path.exists():
+        yield True
+        return
+    with trying(path) as free:
+        yield free
+
+
 def holder(path: Path) -> int | None:
     """Return the process that holds the lock on a file, or None when nobody does or it cannot be seen from here.
 

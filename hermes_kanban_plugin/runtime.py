@@ -60,10 +60,24 @@ class Runtime:
         *,
         lenient: bool = False,
         busy: int | None = None,
+        spare: bool = False,
     ) -> None:
+        """Read the settings and load the plugins.
+
+        Args:
+            root: the kanban home; None for the one of this process.
+            clock: what time it is.
+            manager: the plugins, if they are loaded already.
+            lenient: leave out keys of ours that are wrong.
+            busy: how long boards wait for another writer, milliseconds; None as everywhere.
+            spare: take the defaults when the settings cannot be read: who asks what is wrong needs an answer then.
+
+        Raises:
+            InvalidSettings: they cannot be read, and neither ``lenient`` nor ``spare`` helps.
+        """
         self.root = root or locations.kanban_root()
         self.clock = clock or Clock()
-        self.live_settings = LiveSettings(self.root, lenient=lenient)
+        self.live_settings = LiveSettings(self.root, lenient=lenient, spare=spare)
         self.settings: Settings = self.live_settings.current()
         if self.settings.ignored:
             log.warning("config.yaml, section kanban: the defaults count for %s", "; ".join(self.settings.ignored))

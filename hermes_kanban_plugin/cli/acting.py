@@ -206,11 +206,11 @@ def _use_tool(name: str, args: argparse.Namespace, task_ids: list[str], fields: 
     with board_or_copy(args) as board:
         for task_id in task_ids:
             given = {"task_id": task_id, "board": args.board, **fields}
+            if verb != "heartbeat" and not caller.is_worker:
+                stop_foreign_worker(board, board.task(task_id), verb, dry_run=args.dry_run)
             if args.dry_run:
                 answers.append(toolkit.rehearse(board, tool, manager, given, caller))
                 continue
-            if verb != "heartbeat" and not caller.is_worker:
-                stop_foreign_worker(board, board.task(task_id), verb)
             answers.append(toolkit.perform(tool, manager, given, caller))
             if not args.json:
                 _print_answer(verb, answers[-1])

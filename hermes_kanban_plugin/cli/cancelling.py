@@ -22,9 +22,9 @@ def cancel(args: argparse.Namespace) -> None:
     with open_board(args.board) as board:
         rows = cancelling.listed(board.reader, args.task_id, subtree=args.subtree)
         tasks = [read(Task, dict(row), board.path) for row in rows]
+        for task in tasks:
+            stop_foreign_worker(board, task, "cancel", dry_run=args.dry_run)
         if not args.dry_run:
-            for task in tasks:
-                stop_foreign_worker(board, task, "cancel")
             seen = {row["id"]: Seen.of(row) for row in rows}
             cancelling.cancel(board.writer, args.task_id, args.reason, actor, board.clock.now(), seen)
     if args.json:

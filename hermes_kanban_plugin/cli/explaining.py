@@ -11,7 +11,7 @@ from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.diagnosis import surroundings, why
 from hermes_kanban_plugin.diagnosis.finding import Level
-from hermes_kanban_plugin.errors import BoardUnusable, InvalidSettings, SchemaTooNew
+from hermes_kanban_plugin.errors import BoardUnusable, SchemaTooNew
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ def explain(args: argparse.Namespace) -> None:
     """Say why one task is not running, and what happens next."""
     from hermes_kanban_plugin.runtime import Runtime
 
-    runtime = Runtime()
+    runtime = Runtime(spare=True)
     try:
         board = runtime.open(locations.locate_existing(args.board))
         facts = surroundings.look(runtime, board, args.task_id)
@@ -65,7 +65,7 @@ def diagnose(args: argparse.Namespace) -> int:
     """Say what is wrong on a board; the exit status is 1 if something holds up work."""
     from hermes_kanban_plugin.runtime import Runtime
 
-    runtime = Runtime()
+    runtime = Runtime(spare=True)
     try:
         board = runtime.open(locations.locate_existing(args.board))
         facts = surroundings.look(runtime, board, args.task)
@@ -115,10 +115,7 @@ def board_findings(board: str | None) -> list[Finding]:
     from hermes_kanban_plugin.runtime import Runtime
 
     found: list[Finding] = []
-    try:
-        runtime = Runtime()
-    except InvalidSettings:
-        return found
+    runtime = Runtime(spare=True)
     chosen = [locations.locate_existing(board)] if board else locations.serving_boards(runtime.root)
     try:
         for location in chosen:

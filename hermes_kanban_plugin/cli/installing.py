@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import locations, requirements
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.configuration import PLUGIN_ID
-from hermes_kanban_plugin.errors import InvalidArgument, MissingPackages
+from hermes_kanban_plugin.errors import InvalidArgument, KanbanError, MissingPackages
 from hermes_kanban_plugin.installation import plan, start_file
 from hermes_kanban_plugin.requirements import DISTRIBUTION
 
@@ -98,14 +99,23 @@ def doctor(args: argparse.Namespace) -> int:
     from hermes_kanban_plugin.diagnosis.finding import worst_first
     from hermes_kanban_plugin.installation import checks
 
-    if args.fix:
-        made = plan.for_setup(locations.hermes_root(), None, start_file.find())
-        plan.carry_out(made, (lambda _: None) if args.json else _Teller())
+    mended = _mend(quiet=args.json) if args.fix else []
     found = checks.run(args.board)
     told = {one.kind for one in found}
     found = worst_first([*found, *(one for one in explaining.board_findings(args.board) if one.kind not in told)])
     if args.json:
-        output.print_json({"findings": [one.model_dump(mode="json") for one in found]})
+        output.print_json({"findings": [one.model_dump(mode="json") for one in found], "mended": mended})
     else:
         explaining.print_findings(found)
     return 1 if any(one.holds_up for one in found) else 0
+
+
+def _mend(*, quiet: bool) -> list[dict[str, str]]:
+    """Do what setup would do; returns what was changed. What keeps it from that is told, and the look goes on."""
+    try:
+        made = plan.for_setup(locations.hermes_root(), None, start_file.find())
+        plan.carry_out(made, (lambda _: None) if quiet else _Teller())
+    except KanbanError as problem:
+        print(f"hermes-kanban: nothing was mended: {output.clean(problem)}", file=sys.stderr)
+        return []
+    return [{"path": str(change.path), "what": change.what} for change in made.changes]

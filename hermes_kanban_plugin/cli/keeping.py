@@ -75,33 +75,44 @@ def _print_cleaning(done: Cleaning) -> None:
 def backup(args: argparse.Namespace) -> None:
     """Write a verified snapshot of a board, or of every board into a folder."""
     chosen, target = _boards(args), Path(os.path.expanduser(args.file)).absolute() if args.file else None
-    if args.keep is not None and args.keep < 1:
-        raise InvalidArgument(f"--keep is {args.keep}; the new snapshot itself is kept, so name 1 or more")
-    if args.all and target is not None and target.exists() and not target.is_dir():
-        raise InvalidArgument(f"{target} is a file; with --all name a folder, or none")
     into = target if target is not None and (args.all or target.is_dir()) else None
+    _check_backup(args, target, into)
+    planned: list[Path] = []
     taken, removed = [], []
     for location in chosen:
         with Board(location, Clock()) as board:
             folder = into or snapshots.folder_of(location.root)
-            to_folder = target is None or into is not None
-            path = snapshots.path_for(location, board.clock.now(), folder) if to_folder else target
-            if args.keep is not None and not to_folder:
-                raise InvalidArgument("--keep counts the snapshots in a folder; name a folder, or no file")
+            alone = target is not None and into is None
+            path = target if target is not None and alone else snapshots.path_for(location, board.clock.now(), folder)
             if args.dry_run:
-                output.print_line("would write", path)
+                planned.append(path)
                 continue
             with showing(quiet=args.json) as progress:
-                taken.append(snapshots.take(board, path or folder, progress, attachments=not args.no_attachments))
+                taken.append(snapshots.take(board, path, progress, attachments=not args.no_attachments))
             if args.keep is not None:
                 removed += snapshots.prune(folder, location.slug, args.keep)
     if args.json:
-        return output.print_json({"snapshots": taken, "removed": [str(path) for path in removed]})
+        plan = {"dry_run": args.dry_run, "would_write": [str(path) for path in planned]}
+        return output.print_json({**plan, "snapshots": taken, "removed": [str(path) for path in removed]})
+    for path in planned:
+        output.print_line("would write", path)
     for snapshot in taken:
         _print_snapshot(snapshot)
     for path in removed:
         output.print_line("removed", path)
     return None
+
+
+def _check_backup(args: argparse.Namespace, target: Path | None, into: Path | None) -> None:
+    """Refuse before a byte is written what would end halfway."""
+    if args.keep is not None and args.keep < 1:
+        raise InvalidArgument(f"--keep is {args.keep}; the new snapshot itself is kept, so name 1 or more")
+    if args.all and target is not None and target.exists() and not target.is_dir():
+        raise InvalidArgument(f"{target} is a file; with --all name a folder, or none")
+    if args.keep is not None and target is not None and into is None:
+        raise InvalidArgument("--keep counts the snapshots in a folder; name a folder, or no file")
+    if target is not None and into is None and target.exists():
+        raise InvalidArgument(f"{target} exists already; name another file, or none for a name with the time in it")
 
 
 def _print_snapshot(taken: Snapshot) -> None:
@@ -121,7 +132,7 @@ def restore(args: argparse.Namespace) -> None:
             f"these snapshots would all be restored to {databases[0]}, which HERMES_KANBAN_DB names; unset it, or "
             "restore one file"
         )
-    plugin = configuration.load(locations.kanban_root()).plugin
+    plugin = configuration.load_or_default(locations.kanban_root()).plugin
     manager, done = Manager(plugin.block_plugins), []
     for path, location in plans:
         with showing(quiet=args.json) as progress:
@@ -307,4 +318,7 @@ def _boards(args: argparse.Namespace) -> Sequence[BoardLocation]:
             location = locations.locate()
             raise UnknownBoard(location.slug, location.database)
         return found
-    return [locations.locate_existing(getattr(args, "slug", None) or args.board)]
+    slug = getattr(args, "slug", None)
+    if slug and args.board and slug != args.board:
+        raise InvalidArgument(f"two boards are named, {slug!r} and --board {args.board!r}; name one")
+    return [locations.locate_existing(slug or args.board)]

@@ -20,6 +20,8 @@ def reclaim(args: argparse.Namespace) -> None:
     if args.stale:
         if args.task_id:
             raise InvalidArgument(f"--stale looks at every run; leave {args.task_id} out, or leave --stale out")
+        if args.reason:
+            raise InvalidArgument("--stale keeps the reason that it finds for each task; leave --reason out")
         return _reclaim_stale(args)
     if not args.task_id:
         raise InvalidArgument("which task? hermes-kanban reclaim TASK, or all that are proven gone: reclaim --stale")
@@ -28,8 +30,7 @@ def reclaim(args: argparse.Namespace) -> None:
 
     with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
-        if not args.dry_run:
-            stop_foreign_worker(board, task, "reclaim")
+        stop_foreign_worker(board, task, "reclaim", dry_run=args.dry_run)
         landed = board.reclaim(task, args.reason, acting.person_or_worker().profile)
     return acting.tell(args, "reclaim", "reclaimed", task.id, landed)
 
@@ -40,7 +41,7 @@ def _reclaim_stale(args: argparse.Namespace) -> None:
     from hermes_kanban_plugin.runtime import Runtime
 
     location = locations.locate_existing(args.board)
-    runtime = Runtime()
+    runtime = Runtime(spare=True)
     try:
         actor = acting.person_or_worker().profile
         sweep = stale.take_back(runtime.open(location), runtime, actor, dry_run=args.dry_run)
@@ -87,6 +88,9 @@ def edit(args: argparse.Namespace) -> None:
         return output.print_json({"task_id": task.id, "status": status, "dry_run": args.dry_run})
     for line in lines:
         output.print_line(*(("would be",) if args.dry_run else ()), *line)
+    if args.clear_skills and status == "blocked" and not args.dry_run:
+        hint = f"it stays blocked until: hermes-kanban unblock {task.id}"
+        output.print_line(output.addressed(hint, args.board))
     return None
 
 
@@ -99,8 +103,7 @@ def stop(args: argparse.Namespace) -> None:
     reason = f"stopped by {actor}" + (f": {args.reason}" if args.reason else "")
     with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
-        if not args.dry_run:
-            stop_foreign_worker(board, task, "stop")
+        stop_foreign_worker(board, task, "stop", dry_run=args.dry_run)
         board.stop(task, reason, actor)
     go_on = output.addressed(f"go on with: hermes-kanban unblock {task.id}", args.board)
     acting.tell(args, "stop", "stopped", task.id, "blocked", go_on)

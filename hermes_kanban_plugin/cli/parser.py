@@ -38,7 +38,7 @@ def build() -> argparse.ArgumentParser:
         prog="hermes-kanban", description="Kanban work for Hermes Agent that cannot get lost.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"hermes-kanban {__version__}")
-    parser.add_argument("--board", metavar="SLUG", help="the board (default: the current one)")
+    parser.add_argument("--board", metavar="SLUG", type=words.named, help="the board (default: the current one)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_reading(verbs)
     _add_creating(verbs)
@@ -110,7 +110,7 @@ def _verb(verbs: _Verbs, name: str, run: str, about: str, *, json: bool = False)
     parser: Parser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     parser.set_defaults(run=run)
     # Also after the verb; the default must not undo what stood before it.
-    parser.add_argument("--board", metavar="SLUG", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument("--board", metavar="SLUG", type=words.named, default=argparse.SUPPRESS, help="the board")
     if json:
         parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

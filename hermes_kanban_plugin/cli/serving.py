@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def dispatch(args: argparse.Namespace) -> int:
     """Run one tick on one board; the caps count the running tasks of all boards."""
     location = locations.locate_existing(args.board)
-    runtime = Runtime()
+    runtime = Runtime(spare=args.dry_run)
     limits = {"max_spawn": args.max, "failure_limit": args.failure_limit}
     given = {name: value for name, value in limits.items() if value is not None}
     host = runtime.settings.host.model_copy(update=given)
@@ -67,7 +67,7 @@ def _nothing() -> None:
 
 def scan(args: argparse.Namespace) -> int:
     """Look for orphans on one board and take back what they hold."""
-    runtime = Runtime()
+    runtime = Runtime(spare=True)
     try:
         board = runtime.open(locations.locate_existing(args.board))
         run = rehearse if args.dry_run else tick

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sqlite3
 import sys
 import time
@@ -130,7 +131,8 @@ def watch(args: argparse.Namespace) -> None:
         if args.json:
             return output.print_json(overview.look(board))
         watching = Watch(board, lambda: acting.person_or_worker().profile)
-        if args.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        alive = sys.stdin.isatty() and sys.stdout.isatty() and not output.console().is_dumb_terminal
+        if args.once or not alive:
             return _print_once(watching)
         return _live(watching, board)
 
@@ -147,6 +149,9 @@ def _live(watching: Watch, board: Board) -> None:
     from rich.live import Live
 
     console = output.console()
+    # The screen is put back on the way out, which a signal that simply ended us would cut short.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     with Live(console=console, screen=True, auto_refresh=False) as live, keyboard() as keys:
         version, drawn = -1, 0.0
         while not watching.over:

@@ -5,12 +5,12 @@ Each is described here once and does the same in both. Importing this module loa
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin.cli.times import duration, moment
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
 
@@ -27,6 +27,13 @@ class Word(NamedTuple):
     add_flags: Callable[[argparse.ArgumentParser], None]
     ours: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+
+
+def named(text: str) -> str:
+    """Return a name or path that is not empty: a variable that is not set must not mean another board or folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name; leave it out, or name one")
+    return text
 
 
 def _add_status_flags(parser: argparse.ArgumentParser) -> None:
@@ -86,19 +93,21 @@ def _add_pause_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_resume_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("slug", nargs="?", metavar="BOARD", help="the board (default: the current one)")
+    parser.add_argument("slug", nargs="?", type=named, metavar="BOARD", help="the board (default: the current one)")
     _add_board_flags(parser)
 
 
 def _add_backup_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a new file, or a folder (default: kanban/backups)")
+    parser.add_argument(
+        "file", nargs="?", type=named, metavar="FILE", help="a new file, or a folder (default: kanban/backups)"
+    )
     parser.add_argument("--keep", type=int, metavar="N", help="then keep only the N newest of this board in the folder")
     parser.add_argument("--no-attachments", action="store_true", help="leave the attachments out")
     _add_board_flags(parser)
 
 
 def _add_restore_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a snapshot, or a folder of them")
+    parser.add_argument("file", type=named, metavar="FILE", help="a snapshot, or a folder of them")
     parser.add_argument("--force", action="store_true", help="although somebody is at work; they are fenced off")
     parser.add_argument("--dry-run", action="store_true", help="check everything and change nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -118,7 +127,7 @@ def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a new file (default: standard output)")
+    parser.add_argument("file", nargs="?", type=named, metavar="FILE", help="a new file (default: standard output)")
 
 
 NEW = (

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin import lanes
+from hermes_kanban_plugin.diagnosis import dependencies
 from hermes_kanban_plugin.diagnosis.facts import (
     NOBODY,
     THRESHOLDS,
@@ -49,6 +50,7 @@ STRAYS = 200
 GATES = 20_000
 LINKS = 200_000
 NEIGHBOURS = 500
+ROOTS = 20
 NEWEST = 1_000
 # Stamps of two machines, or of one whose clock is being corrected, may differ by this much.
 CLOCK_MARGIN_SECONDS = 60
@@ -132,6 +134,7 @@ def collect(
             timeline=_timeline(survey, now),
             cut=_cut(only, {"tasks": more_tasks, "runs": len(held) >= RUNS, "links": len(links) >= LINKS}),
         )
+        rows += [] if only is None else _rows_above(survey, facts, only, {str(row["id"]) for row in rows})
     cases = [_case(row, task, sieve, around, starts) for row in rows if (task := sieve.one(Task, row)) is not None]
     orphans = [around.examine(run) for run in sieve.all(HeldRun, held)]
     left_over = [around.examine(run) for run in sieve.all(HeldRun, lingering)]
@@ -148,6 +151,12 @@ def _rows(survey: Survey, now: int, around: Surroundings, only: str | None) -> t
     if around.limits.bind and rows and rows[0]["status"] in ("ready", "review"):
         rows += [row for row in survey.waiting(now, CASES) if row["id"] != only]
     return rows, False
+
+
+def _rows_above(survey: Survey, facts: BoardFacts, only: str, known: set[str]) -> list[dict[str, Any]]:
+    """Return the tasks that hold the one that is asked about, from which whoever has to move is seen."""
+    roots = [root.id for root in dependencies.roots_above(only, facts) if root.id not in known]
+    return [row for root in roots[:ROOTS] for row in survey.one(root, facts.now)]
 
 
 def _added(here: Mapping[str, int], elsewhere: Mapping[str, int]) -> dict[str, int]:

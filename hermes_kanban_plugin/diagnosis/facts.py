@@ -109,6 +109,21 @@ class Case(Frozen):
     due_at: int | None = None
 
     @property
+    def gave_up(self) -> bool:
+        """Whether the circuit breaker closed the gate and not somebody's word."""
+        if self.task.status != "blocked" or self.turn is None:
+            return False
+        said = self.turn.word("reason").startswith("gave up after") and self.task.consecutive_failures > 0
+        return self.turn.kind == "gave_up" or said
+
+    @property
+    def lacks_skills(self) -> bool:
+        """Whether the dispatcher blocked the task because its worker would not find its skills."""
+        turn = self.turn
+        by_us = turn is not None and turn.kind == "blocked" and turn.word("actor") == "dispatcher"
+        return self.task.status == "blocked" and by_us and bool(self.missing_skills)
+
+    @property
     def since(self) -> int:
         """Since when the task is in its column."""
         return self.turn.at if self.turn else self.task.created_at

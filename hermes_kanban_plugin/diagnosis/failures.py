@@ -24,17 +24,16 @@ def findings(facts: BoardFacts) -> list[Finding]:
 
 def _repeated(case: Case, facts: BoardFacts) -> Finding | None:
     task = case.task
-    if task.consecutive_failures < facts.thresholds.failure_threshold or task.status in ("done", "archived"):
+    few = task.consecutive_failures < facts.thresholds.failure_threshold
+    if (few and not case.gave_up) or task.status in ("done", "archived"):
         return None
     how = endings.sentence(case.last) if case.last else short(task.last_failure_error) or "nobody knows why"
-    given_up = task.status == "blocked"
-    sentence = f"{task.id} failed {task.consecutive_failures} times in a row" + (
-        " and was given up" if given_up else ""
-    )
+    times = f"{task.consecutive_failures} times in a row" if task.consecutive_failures > 1 else "once"
+    sentence = f"{task.id} failed {times}{' and was given up' if case.gave_up else ''}"
     evidence = {"failures": task.consecutive_failures, "last_error": task.last_failure_error,
                 **(endings.evidence(case.last) if case.last else {})}  # fmt: skip
-    fix = own("unblock", task.id) if given_up else own("edit", task.id, "--reset-failures")
-    return Finding(kind="repeated_failures", level=Level.ERROR if given_up else Level.WARNING,
+    fix = own("unblock", task.id) if case.gave_up else own("runs", task.id)
+    return Finding(kind="repeated_failures", level=Level.ERROR if case.gave_up else Level.WARNING,
                    sentence=f"{sentence}: {how}", task_id=task.id, run_id=case.last.id if case.last else None,
                    evidence=evidence, fix=fix)  # fmt: skip
 

@@ -62,6 +62,10 @@ def with_dispatcher(found: Answer, facts: BoardFacts) -> Answer:
     when = f"the last tick was {span(facts.now - last)} ago" if last else "none of ours ever did"
     if state.state is State.OTHERS:
         when = f"the dispatcher, pid {state.pid}, serves another one only"
+    if found.status == "running" and found.code not in ("orphaned", "illegal_pair"):
+        also = f"nobody dispatches this board ({when})"
+        event = by_person(f"start the dispatcher; then {found.next.sentence}", own("dispatcher"))
+        return found.model_copy(update={"next": event, "evidence": {**found.evidence, "also": also}})
     return found.model_copy(
         update={
             "code": "no_dispatcher",
@@ -164,8 +168,11 @@ def _no_lane(case: Case, facts: BoardFacts) -> Answer | None:
 
 
 def _skills(case: Case, facts: BoardFacts) -> Answer | None:
-    if not case.missing_skills:
-        return None
+    return missing_skills(case) if case.missing_skills else None
+
+
+def missing_skills(case: Case) -> Answer:
+    """Return which skills a task's worker would not find, and what to do about them."""
     names = [skill.name for skill in case.missing_skills]
     toolsets = [skill.name for skill in case.missing_skills if skill.is_toolset]
     reason = f"the profile {case.assignee!r} does not have the skill{'s' if len(names) > 1 else ''} {', '.join(names)}"

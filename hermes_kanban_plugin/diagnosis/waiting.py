@@ -28,6 +28,10 @@ def findings(facts: BoardFacts) -> list[Finding]:
             by_cause[answer.code, ""].append(answer)
         elif answer.code not in _TOLD_ELSEWHERE:
             by_cause[answer.code, answer.reason].append(answer)
+    for case in facts.cases:
+        if case.lacks_skills:
+            answer = readiness.missing_skills(case)
+            by_cause[answer.code, answer.reason].append(answer)
     found: list[Finding] = []
     for (code, _), answers in by_cause.items():
         if code == "starting":

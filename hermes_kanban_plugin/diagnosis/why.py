@@ -70,6 +70,13 @@ def _parents(case: Case, facts: BoardFacts) -> Answer:
     if parents:
         reason += f": {', '.join(_named(parent, facts) for parent in parents[:3])}"
     stuck = next((root for root in roots if dependencies.is_gate(root.id, facts)), None)
+    held = next((found for root in roots if (found := _held_root(root, facts)) is not None), None)
+    if stuck is None and held is not None:
+        event = by_person(f"{held.task_id} first: {held.next.sentence}", held.next.command or own("why", held.task_id))
+        return answer(
+            case, "held_parent", f"{reason}; {held.task_id} cannot run: {held.reason}", event, Level.WARNING,
+            parents=parents, roots=[root.id for root in roots],
+        )  # fmt: skip
     if stuck is None:
         event = NextEvent(by=By.PARENT, sentence="it becomes ready in the moment the last of them is done")
         return answer(case, "parents", reason, event, parents=parents, roots=[root.id for root in roots])
@@ -78,6 +85,15 @@ def _parents(case: Case, facts: BoardFacts) -> Answer:
         case, "blocked_parent", f"{reason}; {stuck.id} is {stuck.status} and needs a person", event, Level.WARNING,
         parents=parents, roots=[root.id for root in roots],
     )  # fmt: skip
+
+
+def _held_root(root: Linked, facts: BoardFacts) -> Answer | None:
+    """Return why a task at the end of a chain cannot run before a person does something, or None."""
+    case = facts.case(root.id)
+    if case is None or root.status not in ("ready", "review"):
+        return None
+    found = readiness.obstacle(case, facts)
+    return found if found is not None and found.next.by is By.PERSON else None
 
 
 def _named(task_id: str, facts: BoardFacts) -> str:
@@ -101,8 +117,15 @@ def _blocked(case: Case, facts: BoardFacts) -> Answer:
         how = withheld or "it said so just after it was given up"
         reason = f"run {case.late_run} says that it is done, and nobody has accepted that yet: {how}"
         return answer(case, "late_completion", reason, event, Level.WARNING, run=case.late_run)
+    if case.lacks_skills:
+        lack = readiness.missing_skills(case)
+        event = by_person(
+            "install it, or take it off the task; then unblock it", own("edit", task.id, "--clear-skills")
+        )
+        reason = f"the dispatcher blocked it {since} ago: {lack.reason}"
+        return answer(case, "missing_skills", reason, event, Level.ERROR, **lack.evidence)
     event = by_person("settle what it waits for, then unblock it", own("unblock", task.id))
-    if _gave_up(case):
+    if case.gave_up:
         how = f"; {endings.sentence(case.last)}" if case.last else ""
         reason = f"it was given up {since} ago after {count(task.consecutive_failures, 'failure')} in a row{how}"
         found = endings.evidence(case.last) if case.last else {}
@@ -111,14 +134,6 @@ def _blocked(case: Case, facts: BoardFacts) -> Answer:
     who = f" by {case.turn.word('actor')}" if case.turn and case.turn.word("actor") else ""
     reason = f"it was blocked{who} {since} ago: {why}" if why else f"it was blocked{who} {since} ago without a reason"
     return answer(case, "blocked", reason, event, kind=task.block_kind, since=case.since)
-
-
-def _gave_up(case: Case) -> bool:
-    """Say whether the circuit breaker closed the gate and not somebody's word."""
-    if case.turn is not None and case.turn.kind == "gave_up":
-        return True
-    gave_up = case.turn is not None and case.turn.word("reason").startswith("gave up after")
-    return gave_up and case.task.consecutive_failures > 0
 
 
 def _reason_of(case: Case) -> str:
@@ -132,7 +147,7 @@ def _triage(case: Case, facts: BoardFacts) -> Answer:
     task_id = case.task.id
     if dependencies.is_parked(case):
         reason = f"it was blocked again for the same reason: {_reason_of(case) or 'none was given'}"
-        event = by_person("change what it asks for before it runs again", hosts("specify", task_id))
+        event = by_person("answer it in a comment, which its next worker reads, then open it", own("unblock", task_id))
         return answer(case, "block_loop", reason, event, Level.WARNING, recurrences=case.task.block_recurrences)
     reason = "it is in triage: what is to be done is not written down yet"
     if facts.decomposes:
@@ -164,7 +179,8 @@ def _running(case: Case, facts: BoardFacts) -> Answer:
     run, action = orphan.run, reaper.decide(orphan, facts.now)
     found: dict[str, Any] = {"run": run.run_id, "lease_until": run.claim_expires, "worker": str(orphan.worker)}
     if action.deed is not Deed.KEEP:
-        event = by_tick("the next tick takes it back and it runs again")
+        again = ", and it waits there while the board is paused" if facts.paused else ", and it runs again"
+        event = by_tick(f"the next tick gives it back to its column{again}")
         return answer(case, "orphaned", f"run {run.run_id} does not work: {action.reason}", event, Level.ERROR, **found)
     if run.supervised and run.accepted_at is None:
         event = _deadline(orphan, "its supervisor has until then to take it over")

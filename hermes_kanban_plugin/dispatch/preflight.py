@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.models import Task
 
 log = logging.getLogger(__name__)
-# Who blocked a task, in its history, and the kind of block: something is missing that a person has to provide.
+# Who blocked a task, in its history.
 ACTOR = "dispatcher"
+# The kind of block when something is missing that a person has to provide.
 KIND = "capability"
 NO_TOOLS = (
     "profile {profile!r} hides the kanban tools (agent.disabled_toolsets in its config.yaml), so its worker could "
@@ -39,10 +40,10 @@ NO_TOOLS = (
 
 
 class Lack(NamedTuple):
-    """What stands against a start: the reason, and whether the same again is a loop that parks the task."""
+    """What stands against a start: the reason, and the kind of block that it is."""
 
     reason: str
-    recurs: bool
+    kind: str | None = None
 
 
 def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[str, int]) -> list[Admitted]:
@@ -62,7 +63,7 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
     while True:
         admission = admit(left, running, limits, lambda name: lanes.lane_of(name, plugin))
         chosen = admission.admitted if context.slots is None else admission.admitted[: context.slots]
-        refused = {one.task.id: lack for one in chosen if (lack := _lack(context, one, shelf_of)) is not None}
+        refused = {one.task.id: lack for one in chosen if (lack := _lack(context, one, shelf_of))}
         if not refused:
             context.skipped += admission.skipped
             return chosen
@@ -74,11 +75,11 @@ def choose(context: TickContext, candidates: Sequence[Task], running: Mapping[st
 
 def _lack(context: TickContext, admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> Lack | None:
     """Return what stands against a start, or None."""
-    reason = _missing(admitted, shelf_of)
-    if reason is not None:
-        return Lack(reason, recurs=True)
+    missing = _missing(admitted, shelf_of)
+    if missing is not None:
+        return Lack(missing, KIND)
     spent = _spent(context, admitted.task)
-    return Lack(spent, recurs=False) if spent is not None else None
+    return Lack(spent) if spent is not None else None
 
 
 def _missing(admitted: Admitted, shelf_of: Callable[[str], Shelf | None]) -> str | None:
@@ -111,19 +112,17 @@ def reason_for(profile: str, missing: Sequence[str], shelf: Shelf) -> str:
     confused = f" ({taken_for}: a toolset, which belongs into the profile's configuration)" if taken_for else ""
     return (
         f"profile {profile!r} does not have the skill {', '.join(missing)}{confused}; looked in "
-        f"{', '.join(shelf.places)}. Install it, or take it off with: hermes-kanban edit TASK --clear-skills"
+        f"{', '.join(shelf.places)}. Install it, or take it off the task"
     )
 
 
 def _refuse(context: TickContext, task: Task, lack: Lack) -> None:
+    """Block a task that cannot be started, without bringing its loop breaker nearer: no worker asked anything."""
     context.skipped.append(Skipped(task_id=task.id, reason=lack.reason))
     if task.status != "ready":
         return
-    writer, seen = context.board.writer, moves.Seen(task.status, 0, "")
+    seen = moves.Seen(task.status, 0, "")
     try:
-        if lack.recurs:
-            moves.block(writer, task.id, lack.reason, KIND, ACTOR, context.now, seen)
-        else:
-            edits.stop(writer, task.id, lack.reason, ACTOR, context.now, seen)
+        edits.stop(context.board.writer, task.id, lack.reason, ACTOR, context.now, seen, lack.kind)
     except CallerMistake as mistake:
         log.info(entry("block_failed", str(mistake), board=context.board.slug, task=task.id))

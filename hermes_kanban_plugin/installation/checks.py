@@ -89,7 +89,7 @@ def _home(home: Home) -> Iterator[Finding]:
     except SetupRefused as problem:
         yield Finding(
             kind="config_unreadable", level=Level.ERROR, sentence=f"{where}: {home.config}: {problem}",
-            evidence=evidence, fix=SETUP,
+            evidence=evidence, fix="correct the file; setup changes nothing in one that it cannot read",
         )  # fmt: skip
         return
     if not traces.enabled or traces.disabled:
@@ -199,7 +199,7 @@ def _settings(root: Path) -> Iterator[Finding]:
         yield Finding(
             kind="settings_invalid", level=Level.ERROR, sentence=" ".join(str(problem).split()),
             evidence={"path": str(locations.settings_file(root))},
-            fix="correct it; a running dispatcher takes it over at once",
+            fix="correct it; a running dispatcher goes on with the last good ones and takes it over at once",
         )  # fmt: skip
         return
     for words in loaded.ignored:

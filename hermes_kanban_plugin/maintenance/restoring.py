@@ -30,6 +30,9 @@ from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.transaction import immediate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from hermes_kanban_plugin.clock import Clock
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.maintenance.occupancy import Occupant
@@ -109,7 +112,7 @@ def restore(
         if former is not None:
             stack.enter_context(former)
         remains = former.reader if former is not None else _open_remains(stack, location)
-        found = _claim_the_house(stack, location, remains, manager, now)
+        found = _claim_the_house(stack, plan, remains, manager, locks.looking if dry_run else locks.trying)
         sentences = [occupant.sentence for occupant in found]
         if found and not (force or dry_run):
             raise BoardInUse(location.slug, sentences)
@@ -168,18 +171,22 @@ def _open_remains(stack: ExitStack, location: BoardLocation) -> sqlite3.Connecti
 
 
 def _claim_the_house(
-    stack: ExitStack, location: BoardLocation, remains: sqlite3.Connection | None, manager: Manager, now: int
+    stack: ExitStack,
+    plan: _Plan,
+    remains: sqlite3.Connection | None,
+    manager: Manager,
+    trying: Callable[[Path], AbstractContextManager[bool]],
 ) -> list[Occupant]:
     """Keep dispatchers out until the stack is left; returns who was there already."""
-    found = []
-    free = stack.enter_context(locks.trying(locations.dispatcher_lock(location.root)))
+    found, location, now = [], plan.location, plan.now
+    free = stack.enter_context(trying(locations.dispatcher_lock(location.root)))
     if not free:
         term = None
         with suppress(sqlite3.Error):
             term = dispatchers.serving(remains, now) if remains else None
         who = f" (pid {term.dispatcher.pid})" if term else ""
         found.append(occupancy.Occupant(f"a dispatcher or gateway{who} serves this home"))
-    if not stack.enter_context(locks.trying(locations.tick_lock(location.database))) and free:
+    if not stack.enter_context(trying(locations.tick_lock(location.database))) and free:
         found.append(occupancy.Occupant("somebody is ticking the board right now"))
     if remains is not None:
         found += _workers(remains, manager, now)

@@ -103,7 +103,8 @@ def inspect(path: Path) -> Snapshot:
     """Return what a snapshot is, without checking all of it.
 
     Raises:
-        BoardUnusable: it is missing, not SQLite, damaged or no board.
+        InvalidArgument: there is no such file.
+        BoardUnusable: it is not SQLite, damaged or no board.
         SchemaTooNew: a newer version of this plugin made it.
     """
     reader = open_snapshot(path)
@@ -116,7 +117,14 @@ def inspect(path: Path) -> Snapshot:
 
 def open_snapshot(path: Path) -> sqlite3.Connection:
     """Open a snapshot for reading; the caller closes it. Raises as :func:`inspect`."""
-    reader = connection.open_reader(str(path))
+    if not path.is_file():
+        raise InvalidArgument(f"there is no snapshot at {path}; name a file that hermes-kanban backup wrote")
+    try:
+        reader = connection.open_reader(str(path))
+    except BoardUnusable as problem:
+        raise BoardUnusable(
+            f"{path} is no snapshot of a board ({problem.__cause__ or problem}); name another file"
+        ) from problem
     try:
         with translating(str(path)):
             if not schema.is_board(reader):

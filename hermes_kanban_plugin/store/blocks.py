@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.store.leases import Lease
 
 
+# The newest of these says how a card came into triage (contract W11).
+_CAME_TO_TRIAGE = """
+SELECT kind FROM task_events
+WHERE task_id = :task_id
+    AND kind IN ('block_loop_detected', 'specified', 'decomposed', 'status', 'created', 'unblocked')
+ORDER BY id DESC LIMIT 1"""
 # What a finished task waits for that is not accepted: a decision.
 HELD_KIND = "needs_input"
 
@@ -71,3 +77,15 @@ def payload(way: rules.BlockRoute, reason: str | None, kind: str | None) -> dict
     if way.event == "block_loop_detected":
         said["limit"] = rules.BLOCK_RECURRENCE_LIMIT
     return said
+
+
+def openable(connection: sqlite3.Connection, task_id: str) -> tuple[str, ...]:
+    """Return the columns that a person may open a task from: triage only if the loop breaker parked it there."""
+    newest = connection.execute(_CAME_TO_TRIAGE, {"task_id": task_id}).fetchone()
+    parked = newest is not None and newest["kind"] == "block_loop_detected"
+    return ("blocked", "scheduled", "triage") if parked else ("blocked", "scheduled")
+
+
+def forgiven(row: sqlite3.Row) -> dict[str, Any]:
+    """Return what opening a card changes besides its column: one that was parked may be blocked anew."""
+    return {"block_recurrences": 0} if row["status"] == "triage" else {}

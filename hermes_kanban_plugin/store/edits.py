@@ -30,20 +30,29 @@ SELECT kind FROM task_events WHERE task_id = :task_id AND kind IN ('blocked', 'u
 ORDER BY id DESC LIMIT 1"""
 
 
-def stop(connection: sqlite3.Connection, task_id: str, reason: str, actor: str, now: int, seen: Seen) -> None:
+def stop(
+    connection: sqlite3.Connection,
+    task_id: str,
+    reason: str,
+    actor: str,
+    now: int,
+    seen: Seen,
+    kind: str | None = None,
+) -> None:
     """Take a task from its run and block it, as a person's gate: nothing but ``unblock`` opens it again.
 
-    Unlike a block it is no part of the task's own story: failures, block kind and recurrences stay.
+    Unlike a block it is no part of the task's own story: failures and recurrences stay, and so does the block kind
+    unless a ``kind`` is given.
 
     Raises:
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
         row = moves.movable(connection, task_id, "stop", ("running", "ready", "review"), seen)
-        moves.move(connection, row, now, "blocked", outcomes.kept(row))
+        moves.move(connection, row, now, "blocked", outcomes.kept(row) | ({"block_kind": kind} if kind else {}))
         if row["current_run_id"]:
             moves.supersede(connection, row, now, "reclaimed", error=reason)
-        payload = {"reason": reason, "kind": None, "recurrences": row["block_recurrences"], "actor": actor}
+        payload = {"reason": reason, "kind": kind, "recurrences": row["block_recurrences"], "actor": actor}
         journal.append(connection, task_id, "blocked", payload, now, row["current_run_id"])
 
 

@@ -196,16 +196,17 @@ def block(
 
 
 def unblock(connection: sqlite3.Connection, task_id: str, actor: str, now: int, seen: Seen | None = None) -> str:
-    """Open a blocked or scheduled task again with a fresh failure count; returns ``ready`` or ``todo``.
+    """Open a blocked, scheduled or parked task again with a fresh failure count; returns ``ready`` or ``todo``.
 
     Raises:
         UnknownTask, WrongState, ChangedMeanwhile: nothing was done.
     """
     with immediate(connection):
-        row = movable(connection, task_id, "unblock", ("blocked", "scheduled"), seen)
+        row = movable(connection, task_id, "unblock", blocks.openable(connection, task_id), seen)
         waiting = connection.execute(statements.OPEN_PARENTS, {"task_id": task_id}).fetchone()[0]
         status = "todo" if waiting else "ready"
-        move(connection, row, now, status, {**outcomes.kept(row), "failures": 0, "failure_error": None})
+        changes = {**outcomes.kept(row), **blocks.forgiven(row), "failures": 0, "failure_error": None}
+        move(connection, row, now, status, changes)
         if row["current_run_id"]:
             supersede(connection, row, now, "reclaimed", error="the task was not running")
         failures.forgive(connection, task_id, now)

@@ -180,7 +180,7 @@ def test_one_board_that_does_not_exist(command) -> None:
 
 def test_setup_and_fix_refuse_what_they_cannot_edit(command) -> None:
     (command.home / "config.yaml").write_text("a: [")
-    for words in (("setup",), ("setup", "--check"), ("setup", "--dry-run"), ("doctor", "--fix")):
+    for words in (("setup",), ("setup", "--check"), ("setup", "--dry-run")):
         command(*words).refused(1, str(command.home / "config.yaml"), "not valid YAML", "Nothing was changed anywhere")
     command("setup", "--check", "--undo").refused(2, "--undo --dry-run")
     command("setup", "--profile", "nosuch").refused(2, "there is no profile 'nosuch'")

@@ -9,9 +9,12 @@ import pytest
 from hermes_kanban_plugin.diagnosis import ground
 from hermes_kanban_plugin.diagnosis.facts import Dispatching
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
+from hermes_kanban_plugin.dispatch import preflight
 from hermes_kanban_plugin.dispatch.admission import Limits
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
+from hermes_kanban_plugin.store import edits, journal
+from hermes_kanban_plugin.store.moves import Seen
 from hermes_kanban_plugin.testing import claim_one
 from tests.diagnosis.conftest import Scene
 
@@ -182,12 +185,47 @@ def test_repeated_failures_say_how_it_failed_last(scene: Scene) -> None:
     scene.spoil("UPDATE tasks SET consecutive_failures = 1 WHERE id = ?", task_id)
     scene.closed_run(task_id, "crashed", cause="crashed", exit_code=3, last_output="no such table")
     assert scene.findings("repeated_failures") == []
-    scene.spoil("UPDATE tasks SET consecutive_failures = 2, status = 'blocked' WHERE id = ?", task_id)
+    scene.spoil("UPDATE tasks SET consecutive_failures = 2 WHERE id = ?", task_id)
     found = scene.finding("repeated_failures")
-    assert found.level is Level.ERROR
-    assert "was given up" in found.sentence
+    assert (found.level, found.fix) == (Level.WARNING, f"hermes-kanban runs {task_id}")
+    assert "was given up" not in found.sentence
     assert "ended with status 3" in found.sentence
     assert found.evidence["last_output"] == "no such table"
+
+
+@pytest.mark.parametrize("failures", [1, 5])
+def test_a_task_that_was_given_up_is_told_whatever_its_own_limit_was(scene: Scene, failures: int) -> None:
+    task_id = scene.add(max_retries=failures)
+    scene.closed_run(task_id, "crashed", cause="crashed", exit_code=3)
+    scene.spoil(f"UPDATE tasks SET consecutive_failures = {failures}, status = 'blocked' WHERE id = ?", task_id)
+    journal.append(scene.board.writer, task_id, "gave_up", {"failures": failures}, scene.clock.now())
+    found = scene.finding("repeated_failures")
+    assert (found.level, found.fix) == (Level.ERROR, f"hermes-kanban unblock {task_id}")
+    assert "was given up" in found.sentence
+
+
+def test_a_task_that_a_person_stopped_was_not_given_up(scene: Scene) -> None:
+    task_id = scene.add()
+    scene.spoil("UPDATE tasks SET consecutive_failures = 3 WHERE id = ?", task_id)
+    scene.board.stop(scene.board.task(task_id), "stopped by me", "me")
+    found = scene.finding("repeated_failures")
+    assert (found.level, "given up" in found.sentence) == (Level.WARNING, False)
+
+
+def test_skills_that_were_missing_stay_a_finding_after_the_dispatcher_blocked_the_task(scene: Scene) -> None:
+    task_id = scene.add(assignee="coder", skills=["flying"])
+    scene.lacking["coder"] = {"flying"}
+    assert scene.finding("invalid_task_skills").task_id == task_id
+    edits.stop(
+        scene.board.writer, task_id, "no", preflight.ACTOR, scene.clock.now(), Seen("ready", 0, ""), "capability"
+    )
+    found = scene.finding("invalid_task_skills")
+    assert (found.task_id, found.fix) == (task_id, f"hermes-kanban edit {task_id} --clear-skills")
+    assert scene.why(task_id).code == "missing_skills"
+    assert scene.board.task(task_id).block_recurrences == 0
+    scene.board.clear_skills(task_id, "me")
+    assert scene.findings("invalid_task_skills") == []
+    assert scene.why(task_id).next.command == f"hermes-kanban unblock {task_id}"
 
 
 def test_a_quota_wait_says_until_when(scene: Scene) -> None:

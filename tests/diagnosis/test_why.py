@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shlex
 from pathlib import Path
@@ -18,8 +19,12 @@ from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Dispatching
 from hermes_kanban_plugin.diagnosis.rulebook import KINDS, diagnose
 from hermes_kanban_plugin.dispatch.admission import Limits
 from hermes_kanban_plugin.dispatch.standing import State
+from hermes_kanban_plugin.errors import WrongState
 from hermes_kanban_plugin.identity import Verdict
-from hermes_kanban_plugin.models import Status
+from hermes_kanban_plugin.models import TERMINAL, Status
+from hermes_kanban_plugin.store import flags, moves
+from hermes_kanban_plugin.store.leases import ClaimTerms
+from hermes_kanban_plugin.store.moves import Seen
 from hermes_kanban_plugin.testing import FakeClock, claim_one, place_of
 from tests.diagnosis.conftest import Scene
 
@@ -219,13 +224,61 @@ def test_promotion_and_parents(scene: Scene) -> None:
     assert scene.why(child).code == "promotion"
 
 
+def test_a_task_behind_one_that_cannot_start_names_it_and_what_helps(scene: Scene) -> None:
+    parent = scene.add(assignee="nobody-known")
+    child = scene.add(parents=[scene.add(parents=[parent])])
+    found = scene.why(child)
+    assert (found.code, found.next.by) == ("held_parent", By.PERSON)
+    assert parent in found.reason
+    assert "nobody-known" in found.reason
+    assert parent in (found.next.command or "")
+
+
+def test_a_dead_run_on_a_paused_board_does_not_run_again(scene: Scene) -> None:
+    task_id = scene.add()
+    lease = claim_one(scene.board, task_id)
+    scene.verdicts[lease.run_id] = (Verdict.DEAD, Verdict.DEAD)
+    scene.clock.advance(10_000)
+    assert "runs again" in scene.why(task_id).next.sentence
+    flags.put(scene.board.writer, flags.PAUSED, "deploy", "me", scene.clock.now())
+    assert "runs again" not in scene.why(task_id).next.sentence
+
+
+def test_what_a_person_works_on_is_running_without_a_dispatcher_too(scene: Scene) -> None:
+    task_id = scene.add()
+    terms = ClaimTerms("me:1:n0", scene.clock.now() + 900, TERMINAL)
+    scene.board.claim([task_id], terms)
+    scene.verdicts[1] = (Verdict.UNKNOWN, Verdict.UNKNOWN)
+    scene.dispatching = Dispatching(state=State.DEAD, pid=9, last_tick_at=scene.clock.now() - 120)
+    found = scene.why(task_id)
+    assert (found.status, found.code) == ("running", "unseen")
+    assert "nobody dispatches" in str(found.evidence["also"])
+
+
+def test_a_card_that_the_loop_breaker_parked_is_opened_by_unblock(scene: Scene) -> None:
+    task_id, described = scene.add(), scene.add(triage=True)
+    for _ in range(3):
+        with contextlib.suppress(WrongState):
+            scene.board.unblock(task_id, "me")
+        seen = Seen("ready", 0, "")
+        moves.block(scene.board.writer, task_id, "which colour?", "needs_input", "worker", scene.clock.now(), seen)
+        if scene.board.task(task_id).status == "triage":
+            break
+    assert scene.why(task_id).code == "block_loop"
+    assert scene.why(task_id).next.command == f"hermes-kanban unblock {task_id}"
+    assert scene.board.unblock(task_id, "me") == "ready"
+    assert scene.board.task(task_id).block_recurrences == 0
+    with pytest.raises(WrongState):
+        scene.board.unblock(described, "me")
+
+
 def test_only_the_asked_task_and_its_neighbours_are_read(scene: Scene) -> None:
     parent = scene.add()
     child = scene.add(parents=[parent])
     stranger = scene.add()
     scene.add(parents=[stranger])
     facts = scene.facts(child)
-    assert {case.task.id for case in facts.cases} == {child}
+    assert {case.task.id for case in facts.cases} == {parent, child}
     assert set(facts.linked) == {parent, child}
 
 
