@@ -13,7 +13,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hermes_kanban_plugin import requirements
+from hermes_kanban_plugin import host, requirements
 from hermes_kanban_plugin.roles import Role, role_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def register(ctx: Any) -> None:
     if lacking:
         _log_of(role).warning("%s (until then Hermes works without it)", requirements.advice(lacking))
         return
+    if role is Role.GATEWAY:
+        _name_strange_host()
     for part in parts_of(role):
         try:
             import_module(part).install(ctx)
@@ -63,6 +65,16 @@ def _lacking() -> list[str]:
     except Exception as problem:  # noqa: BLE001 - as above; what is really missing is noticed when it is used
         log.warning("hermes-kanban cannot see whether the packages that it needs are there: %s", problem)
         return []
+
+
+def _name_strange_host() -> None:
+    """Say that nobody tried us with this host, once per start of a gateway; each part looks at what it replaces."""
+    version = str(getattr(sys.modules.get("hermes_cli"), "__version__", ""))
+    if version and not host.is_tried(version):
+        _log_of(Role.GATEWAY).warning(
+            "hermes-kanban was not tried with Hermes %s but with %s: what it does not know is left as it is; see "
+            "hermes-kanban doctor", version, host.tried_versions(),
+        )  # fmt: skip
 
 
 def _log_of(role: Role) -> logging.Logger:

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 from functools import cache
@@ -21,11 +22,24 @@ from hermes_kanban_plugin.locations import hermes_root
 log = logging.getLogger(__name__)
 
 FIRST_WITH_PLAIN_FLAG = (0, 16)
+# The hosts that every part was tried with; docs/reference/hosts.md.
+FIRST_TRIED, LAST_TRIED = (0, 13), (0, 19)
 
 
 def is_installed() -> bool:
     """Say whether the host can be imported in this process."""
     return importlib.util.find_spec("hermes_cli") is not None
+
+
+def is_tried(version: str) -> bool:
+    """Say whether we were tried with a version of the host; one that cannot be read was not."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return FIRST_TRIED <= numbers <= LAST_TRIED
+
+
+def tried_versions() -> str:
+    """Return which versions we were tried with, for people."""
+    return " to ".join(".".join(str(number) for number in one) for one in (FIRST_TRIED, LAST_TRIED))
 
 
 def is_there() -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from hermes_kanban_plugin import __version__, locations, requirements
+from hermes_kanban_plugin import __version__, host, locations, requirements
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.configuration import PLUGIN_ID, load
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 SETUP = "hermes-kanban setup"
 RESTART = "hermes gateway restart"
-# The hosts that every part was tried with; docs/reference/hosts.md.
-OLDEST_HOST, NEWEST_HOST = (0, 13), (0, 19)
 _COMMAND_SECONDS = 10.0
 _SWITCHES = (
     "guard_file_check", "take_over_dispatcher", "bridge_activity", "fence_failures", "fence_blocks",
@@ -87,9 +85,10 @@ def _home(home: Home) -> Iterator[Finding]:
     try:
         traces = enabling.read(files.look(home.config).text)
     except SetupRefused as problem:
+        named = str(problem) if str(home.config) in str(problem) else f"{home.config}: {problem}"
         yield Finding(
-            kind="config_unreadable", level=Level.ERROR, sentence=f"{where}: {home.config}: {problem}",
-            evidence=evidence, fix="correct the file; setup changes nothing in one that it cannot read",
+            kind="config_unreadable", level=Level.ERROR, sentence=f"{where}: {named}", evidence=evidence,
+            fix="correct the file; setup changes nothing in one that it cannot read",
         )  # fmt: skip
         return
     if not traces.enabled or traces.disabled:
@@ -174,12 +173,10 @@ def _host() -> Iterator[Finding]:
         found = version("hermes-agent")
     except PackageNotFoundError:
         return
-    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
-    if not OLDEST_HOST <= numbers <= NEWEST_HOST:
-        span = f"{OLDEST_HOST[0]}.{OLDEST_HOST[1]} to {NEWEST_HOST[0]}.{NEWEST_HOST[1]}"
+    if not host.is_tried(found):
         yield Finding(
             kind="host_version_unknown", level=Level.WARNING, evidence={"found": found},
-            sentence=f"Hermes {found} is none of the versions that the plugin was tried with ({span})",
+            sentence=f"Hermes {found} is none of the versions that the plugin was tried with ({host.tried_versions()})",
             fix=requirements.pip("install", "-U", requirements.DISTRIBUTION),
         )  # fmt: skip
     checks = file_check.state_of_installed_host()

@@ -52,6 +52,10 @@ def test_every_home_is_looked_at(home: Path) -> None:
     write(home / "profiles/no/config.yaml", "a: [")
     (one,) = found("config_unreadable")
     assert "not valid YAML" in one.sentence
+    (home / "profiles/no/config.yaml").unlink()
+    (home / "profiles/no/config.yaml").mkdir()
+    (one,) = found("config_unreadable")
+    assert one.sentence.count("config.yaml") == 1
 
 
 def test_settings_that_cannot_be(home: Path) -> None:

@@ -174,6 +174,30 @@ def test_a_part_that_fails_does_not_take_the_others_along(
     assert "hermes-kanban goes on without agent_tools: No module named 'x'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("version", "words", "said"),
+    [
+        ("0.19.4", "gateway run", False),
+        ("0.20.0", "gateway run", True),
+        ("0.12.9", "gateway run", True),
+        ("new", "gateway run", True),
+        ("0.20.0", "chat", False),
+    ],
+)
+def test_a_host_that_nobody_tried_is_one_line_in_the_gateways_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str, words: str, said: bool
+) -> None:
+    strange = ModuleType("hermes_cli")
+    strange.__version__ = version  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hermes_cli", strange)
+    monkeypatch.setattr(sys, "argv", ["hermes", *words.split()])
+    monkeypatch.setattr(registration, "import_module", lambda name: SimpleNamespace(install=lambda ctx: None))
+    registration.register(None)
+    lines = [(record.name, record.getMessage()) for record in caplog.records]
+    assert len(lines) == said
+    assert all(name == "gateway.hermes_kanban" and f"Hermes {version}" in line for name, line in lines)
+
+
 # --- third parties -------------------------------------------------------------------------------------------------
 
 
