@@ -17,7 +17,7 @@ from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.store.values import known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import Rescued, Task
@@ -157,20 +157,25 @@ def _left_of(board: Board, pair: tuple[str, int]) -> bool:
 def preview_stale(runtime: Runtime, board: Board) -> dict[str, Any]:
     """Return what "Reclaim all stale" would do now, tried on a copy of the board; nothing is done."""
     sweep = stale.take_back(board, runtime, ACTOR, dry_run=True)
-    return {"taken": _rows(board, sweep.taken), "doubtful": _rows(board, sweep.doubtful)}
+    return {"taken": _rows(board, sweep.taken, sweep.columns), "doubtful": _rows(board, sweep.doubtful, {})}
 
 
-def _rows(board: Board, found: Iterable[Rescued]) -> list[dict[str, Any]]:
+def _rows(board: Board, found: Iterable[Rescued], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what stands in the preview: each task with what is known, and the column that it would be in then."""
     rows = []
     for one in found:
         row = board.reader.execute("SELECT title FROM tasks WHERE id = :id", {"id": one.task_id}).fetchone()
         title = known(dict(row))["title"] if row else one.task_id
-        rows.append({"task_id": one.task_id, "run_id": one.run_id or 0, "title": title, "reason": one.reason})
+        rows.append(
+            {"task_id": one.task_id, "run_id": one.run_id or 0, "title": title, "reason": one.reason,
+             "then": columns.get(one.task_id)}
+        )  # fmt: skip
     return rows
 
 
-def reclaim_stale(runtime: Runtime, board: Board, shown: Sequence[tuple[str, int]]) -> list[str]:
-    """Take back what is proven stale and was shown; returns the ids of the tasks that were taken back.
+def reclaim_stale(runtime: Runtime, board: Board, shown: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """Take back what is proven stale and was shown; returns the tasks of which something was taken back or repaired,
+    and the columns in which those are that were taken from their runs.
 
     Args:
         runtime: this process.
@@ -180,7 +185,7 @@ def reclaim_stale(runtime: Runtime, board: Board, shown: Sequence[tuple[str, int
     Raises:
         ChangedMeanwhile: nothing of what was shown is stale any more; nothing was done.
     """
-    taken = stale.take_back(board, runtime, ACTOR, only=shown).taken
-    if shown and not taken:
+    sweep = stale.take_back(board, runtime, ACTOR, only=shown)
+    if shown and not sweep.taken:
         raise ChangedMeanwhile(shown[0][0])
-    return [one.task_id for one in taken]
+    return {one.task_id: sweep.columns.get(one.task_id, "") for one in sweep.taken}

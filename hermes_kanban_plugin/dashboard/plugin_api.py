@@ -176,6 +176,14 @@ def reclaim_stale(wish: ReclaimStale) -> dict[str, Any]:
     shown = [(one.task_id, one.run_id) for one in wish.shown]
     with _serving(wish.board, DOING) as (runtime, opened):
         taken = actions.reclaim_stale(runtime, opened, shown)
-    left = len(shown) - len(taken)
-    rest = f" {left} changed meanwhile and {'was' if left == 1 else 'were'} left alone." if left > 0 else ""
-    return {"taken": taken, "sentence": f"{len(taken)} task{'' if len(taken) == 1 else 's'} reclaimed.{rest}"}
+    return {"taken": list(taken), "sentence": _reclaimed(taken, len(shown))}
+
+
+def _reclaimed(taken: dict[str, str], shown: int) -> str:
+    """Say what became of what was shown."""
+    gone = sum(column == "blocked" for column in taken.values())
+    said = f"{len(taken)} task{'' if len(taken) == 1 else 's'} reclaimed."
+    if gone:
+        said += f" {gone} failed too often and {'is' if gone == 1 else 'are'} blocked now."
+    left = shown - len(taken)
+    return said + (f" {left} changed meanwhile and {'was' if left == 1 else 'were'} left alone." if left > 0 else "")

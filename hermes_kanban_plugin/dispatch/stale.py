@@ -28,10 +28,14 @@ POLL_SECONDS = 0.05
 
 
 class Sweep(NamedTuple):
-    """What was taken back or repaired, and which runs are in doubt: those need a second look later."""
+    """What was taken back or repaired, and which runs are in doubt: those need a second look later.
+
+    ``columns`` is where each task that was taken from its run is now: a failure too many gives it up.
+    """
 
     taken: list[Rescued]
     doubtful: list[Rescued]
+    columns: dict[str, str]
 
 
 def take_back(
@@ -84,4 +88,10 @@ def _sweep(context: TickContext) -> Sweep:
             doubtful.append(
                 Rescued(task_id=orphan.run.task_id, run_id=orphan.run.run_id, outcome="doubtful", reason=action.reason)
             )
-    return Sweep(taken, doubtful)
+    columns = {one.task_id: _column_of(context.board, one.task_id) for one in report.rescued}
+    return Sweep(taken, doubtful, columns)
+
+
+def _column_of(board: Board, task_id: str) -> str:
+    row = board.writer.execute("SELECT status FROM tasks WHERE id = :task_id", {"task_id": task_id}).fetchone()
+    return str(row["status"]) if row else ""

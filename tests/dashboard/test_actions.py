@@ -283,14 +283,35 @@ def test_the_preview_names_what_would_be_taken_and_takes_nothing(workshop: Works
 
 def test_only_what_was_shown_is_taken(workshop: Workshop) -> None:
     first, second = two_lost(workshop)
-    assert reclaim_stale(workshop.runtime, workshop.board, [first]) == [first[0]]
+    assert reclaim_stale(workshop.runtime, workshop.board, [first]) == {first[0]: "ready"}
     board = workshop.board
     assert [board.task(task_id).status for task_id, _ in (first, second)] == ["ready", "running"]
     (event,) = [event for event in board.events(first[0]) if event.kind == "reclaimed"]
     assert (event.payload or {})["actor"] == ACTOR
     with pytest.raises(ChangedMeanwhile):
         reclaim_stale(workshop.runtime, board, [first])
-    assert reclaim_stale(workshop.runtime, board, [first, second]) == [second[0]], "what is left of it"
+    assert reclaim_stale(workshop.runtime, board, [first, second]) == {second[0]: "ready"}, "what is left of it"
+
+
+def test_the_preview_says_which_tasks_are_given_up(workshop: Workshop) -> None:
+    board, ids = workshop.board, []
+    for failures in range(2):
+        task_id = add(board, title=f"failed {failures} times")
+        worker = held_by_a_process(board, task_id)
+        worker.kill()
+        worker.wait(10)
+        spoil(board, "UPDATE tasks SET consecutive_failures = ?, claim_expires = 1 WHERE id = ?", failures, task_id)
+        ids.append(task_id)
+    gated = blocked(board)  # a run that is open beside it is closed, and it stays where it is
+    opened = "INSERT INTO task_runs (task_id, status, started_at) VALUES (?, 'running', ?)"
+    spoil(board, opened, gated, board.clock.now())
+    taken = preview_stale(workshop.runtime, board)["taken"]
+    expected = {**dict(zip(ids, ("ready", "blocked"), strict=True)), gated: None}
+    assert {row["task_id"]: row["then"] for row in taken} == expected
+    assert [board.task(task_id).status for task_id in ids] == ["running", "running"]
+    shown = [(row["task_id"], row["run_id"]) for row in taken]
+    assert reclaim_stale(workshop.runtime, board, shown) == expected | {gated: ""}
+    assert {task_id: board.task(task_id).status for task_id in expected} == expected | {gated: "blocked"}
 
 
 def test_another_run_than_the_one_shown_is_not_taken(workshop: Workshop) -> None:

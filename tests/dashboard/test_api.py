@@ -194,6 +194,20 @@ def test_what_is_stale_is_taken_back_after_a_preview(page: Page, workshop: Works
     assert page.get("overview")["stale"] == 0
 
 
+@pytest.mark.parametrize(
+    ("taken", "shown", "said"),
+    [
+        ({"a": "ready"}, 1, "1 task reclaimed."), ({"a": "ready", "b": "review"}, 2, "2 tasks reclaimed."),
+        ({"a": "blocked"}, 2, "1 task reclaimed. 1 failed too often and is blocked now. "
+                              "1 changed meanwhile and was left alone."),
+        ({"a": "blocked", "b": "blocked"}, 4, "2 tasks reclaimed. 2 failed too often and are blocked now. "
+                                              "2 changed meanwhile and were left alone."),
+    ],
+)  # fmt: skip
+def test_the_answer_says_what_became_of_all_that_was_shown(taken: dict[str, str], shown: int, said: str) -> None:
+    assert plugin_api._reclaimed(taken, shown) == said
+
+
 def test_the_story_of_a_task(page: Page, workshop: Workshop) -> None:
     task_id = start(workshop, title="dig")
     told = page.get(f"tasks/{task_id}")

@@ -343,10 +343,12 @@
   function BulkDialog({ preview, busy, onConfirm, onClose }) {
     const { taken, doubtful } = preview;
     const rows = (found) => h("ul", { className: "hk-preview" }, found.map((one) =>
-      h("li", { key: `${one.task_id}:${one.run_id}` }, h("strong", null, one.title), h("span", { className: "hk-quiet" }, `${one.run_id ? `run ${one.run_id}: ` : ""}${one.reason}`))));
+      h("li", { key: `${one.task_id}:${one.run_id}` }, h("strong", null, one.title), h("span", { className: "hk-quiet" }, `${one.run_id ? `run ${one.run_id}: ` : ""}${one.reason}`),
+        one.then === "blocked" ? h("span", { className: "hk-loop" }, "is given up after too many failures and stays blocked until you unblock it") : null)));
+    const gone = taken.filter((one) => one.then === "blocked").length;
     return h(Dialog, { title: `Reclaim ${plural(taken.length, "stale task", "stale tasks")}`, onClose },
       taken.length
-        ? h("p", null, "Their runs are closed and they go back to where they were taken from. What changes before you confirm is left alone.")
+        ? h("p", null, `Their runs are closed${gone === taken.length ? "." : gone ? `; ${taken.length - gone} of them go back to where they were taken from.` : " and they go back to where they were taken from."} What changes before you confirm is left alone.`)
         : h("p", null, "Nothing is proven stale any more."),
       rows(taken),
       doubtful.length ? h("p", { className: "hk-quiet" }, `In doubt and left alone; look again in a moment (${doubtful.length}):`) : null,
