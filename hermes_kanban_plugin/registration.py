@@ -30,7 +30,11 @@ _EVERYWHERE = (
     "hermes_kanban_plugin.host.kanban_fence",
     "hermes_kanban_plugin.host.kanban_words",
 )
-_OUTSIDE_WORKERS = ("hermes_kanban_plugin.host.dispatcher_watcher", "hermes_kanban_plugin.host.bystander")
+_OUTSIDE_WORKERS = (
+    "hermes_kanban_plugin.host.dispatcher_watcher",
+    "hermes_kanban_plugin.host.bystander",
+    "hermes_kanban_plugin.host.chat_command",
+)
 _IN_WORKERS = ("hermes_kanban_plugin.worker.signals", "hermes_kanban_plugin.host.worker_bridge")
 
 

@@ -26,9 +26,17 @@ print(json.dumps([kanban.run_slash(line) for line in json.loads(sys.argv[1])]))
 
 
 def slash(home: Path, *lines: str) -> list[str]:
+    return ask(SLASH, home, *lines)
+
+
+def chat(home: Path, *lines: str) -> list[str]:
+    return ask(CHAT, home, *lines)
+
+
+def ask(program: str, home: Path, *lines: str) -> list[str]:
     (home / "managed").mkdir(exist_ok=True)
     environment = {**os.environ, "HERMES_DISABLE_LAZY_INSTALLS": "1", "HERMES_MANAGED_DIR": str(home / "managed")}
-    done = subprocess.run([sys.executable, "-c", SLASH, json.dumps(lines)], capture_output=True, text=True, cwd=home,
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(lines)], capture_output=True, text=True, cwd=home,
                           env=environment, timeout=120, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     answers: list[str] = json.loads(done.stdout.splitlines()[-1])
@@ -61,6 +69,43 @@ def test_a_board_is_kept_from_a_chat(home: Path) -> None:
     assert "restored board default" in restored
     with open_board() as board:
         assert {task.id: task.status for task in board.tasks(archived=True)} == {kept: "ready", gone: "archived"}
+
+
+CHAT = """
+import json, sys
+from hermes_cli import plugins
+manager = plugins.PluginManager()
+context = plugins.PluginContext(plugins.PluginManifest(name="hermes-kanban"), manager)
+from hermes_kanban_plugin.host import chat_command
+chat_command.install(context)
+import hermes_cli.commands
+plugins._plugin_manager = manager
+handler = manager._plugin_commands["hermes-kanban"]["handler"]
+print(json.dumps([plugins.resolve_plugin_command_result(handler(line)) for line in json.loads(sys.argv[1])]))
+"""
+
+
+def test_a_chat_has_every_verb_that_ends_by_itself(home: Path) -> None:
+    with open_board(create=True) as board:
+        task_id = board.create_task(title="a task", assignee="nobody-known")
+
+    status, bare, why, found, stats, gc, watch, refused, endless, torn, wrong = chat(
+        home, "status", "", f"why {task_id}", "diagnostics", "stats", "gc --dry-run", "watch", "dispatcher",
+        "events --follow", "why 'x", "why t_00000000",
+    )  # fmt: skip
+
+    assert status.splitlines()[1:] == bare.splitlines()[1:]
+    assert "never ran here" in status
+    assert "nobody-known" in why
+    assert "assignee_profile" in found or "nobody-known" in found
+    assert "tasks created" in stats
+    assert "would remove 0 items" in gc
+    assert "a task" in watch
+    assert "write in a shell: hermes-kanban dispatcher" in refused
+    assert "write in a shell" in endless
+    assert "write it as in a shell" in torn
+    assert "unknown task" in wrong
+    assert "Traceback" not in "".join((status, why, found, stats, gc, watch, torn, wrong))
 
 
 def test_the_hosts_own_words_stay_its_own(home: Path) -> None:
