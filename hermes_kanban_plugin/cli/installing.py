@@ -31,6 +31,8 @@ def setup(args: argparse.Namespace) -> int:
         _refuse_what_could_not_run()
     make = plan.for_undo if args.undo else plan.for_setup
     made = make(locations.hermes_root(), args.profile, start_file.find())
+    if args.undo and not args.profile:
+        made.notes.extend(_farewells())
     looks_only = args.check or args.dry_run
     tell = _Teller() if not args.json else (lambda _: None)
     if not looks_only:
@@ -74,6 +76,18 @@ def _print_end(made: Plan, *, undo: bool, looks_only: bool) -> None:
         output.print_line(f"nothing {'more ' if made.obstacles else ''}{'to take back' if undo else 'is missing'}")
     elif not looks_only:
         output.print_line(_next_after_undo() if undo else NEXT_AFTER_SETUP)
+
+
+def _farewells() -> list[str]:
+    """Return what Hermes alone will not heed on the boards; nothing where a part of us that reads them is missing."""
+    try:
+        from hermes_kanban_plugin.configuration import load_or_default
+        from hermes_kanban_plugin.installation import parting
+    except ImportError:
+        return []
+    root = locations.kanban_root()
+    lanes = load_or_default(root, lenient=True).plugin.lanes
+    return [line for board in locations.serving_boards(root) for line in parting.left_behind(board, lanes)]
 
 
 def _next_after_undo() -> str:
