@@ -137,6 +137,7 @@ class PluginSettings(BaseModel):
     fence_blocks: bool = True
     fence_subagents: bool = True
     release_on_signal: bool = True
+    note_limits: bool = True
     extend_kanban_command: bool = True
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LIMITS_SWITCH = "note_limits"
 SUBAGENTS_SWITCH = "fence_subagents"
 _seats: list[Seat] = []
 
@@ -136,7 +137,7 @@ def note_limits(endings: Endings, module: ModuleType) -> None:
     """Hear when a provider that refused will serve again: the host finds it in headers that its hook leaves out."""
     agent = module.AIAgent
     found = getattr(agent, "_extract_api_error_context", None)
-    if found is None or len(inspect.signature(found).parameters) != 1:
+    if found is None or len(inspect.signature(found).parameters) != 1 or not switch(LIMITS_SWITCH):
         return
     extract = original(found)
 

@@ -40,14 +40,16 @@ class Endings:
         self._told.reset = reset
 
     def provider_refused(self, status_code: Any, reason: Any, message: str) -> None:
-        """Take note of a failed request; only one for a limit or for credit means anything here."""
+        """Take note of a failed request; only the last one counts, and only if it is for a limit or for credit."""
         from hermes_kanban_plugin import redaction  # late, both: few workers are ever refused
         from hermes_kanban_plugin.worker import quota
 
         reset, self._told.reset = getattr(self._told, "reset", None), None
-        if quota.is_limit(status_code, reason):
-            text = message or f"status {status_code}, {reason}"
-            self._refusal = quota.refusal(redaction.redact(text), reset, self._clock.now())
+        if not quota.is_limit(status_code, reason):
+            self._refusal = None  # whatever was refused before, this is what the worker ends of now
+            return
+        text = message or f"status {status_code}, {reason}"
+        self._refusal = quota.refusal(redaction.redact(text), reset, self._clock.now())
 
     def provider_answered(self) -> None:
         """Take note that the provider serves (again)."""
@@ -85,8 +87,15 @@ class Endings:
             return False
 
     def goal_given_up(self, block: Callable[[int], bool]) -> bool:
-        """Block the task for a goal that was not reached, by ``block`` and as this run only; says whether it was."""
-        return block(self._assignment.lease.run_id)
+        """Block the task for a goal that was not reached, by ``block`` and as this run only; says whether it was ended.
+
+        While the provider refuses, no turn could reach anything: the task waits for the provider then, and not for a
+        person.
+        """
+        if self._refusal is None:
+            return block(self._assignment.lease.run_id)
+        self.process_ends()
+        return True
 
 
 def _terms() -> Terms:

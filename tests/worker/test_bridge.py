@@ -131,6 +131,23 @@ def test_another_failure_is_no_limit_and_takes_its_reset_time_along(post: Post, 
     assert post.known()["retry_at"] == post.clock.now() + 300  # the cooldown, not the 30 s that the other one named
 
 
+def test_switched_off_a_limit_lasts_as_long_as_the_cooldown(
+    post: Post, endings: Endings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HERMES_KANBAN_PLUGIN_NOTE_LIMITS", "off")
+    refuse(endings, post.clock.now() + 77, status_code=429, reason="rate_limit")
+    endings.process_ends()
+    assert (post.run()["outcome"], post.known()["retry_at"]) == ("rate_limited", post.clock.now() + 300)
+
+
+def test_a_later_failure_of_another_kind_is_what_ends_the_worker(post: Post, endings: Endings) -> None:
+    """A refusal for the limit, and then one for good: the run is no longer one that waits for the provider."""
+    refuse(endings, 30, status_code=429, reason="rate_limit")
+    worker_bridge._refused(endings, status_code=401, reason="auth", error={"message": "no such key"})
+    endings.process_ends()
+    assert post.run()["outcome"] is None
+
+
 def test_a_limit_after_the_final_word_changes_nothing(post: Post, endings: Endings) -> None:
     refuse(endings, 30, status_code=429)
     post.board.complete(post.lease.task_id, _handoff(), "ann")

@@ -108,6 +108,17 @@ def test_a_goal_that_is_given_up_blocks_this_run_only(post: Post, host: tuple[Mo
     assert real.calls == [(post.lease.task_id, post.lease.run_id), (post.lease.task_id, 99), ("t_00000000", None)]
 
 
+def test_a_goal_that_the_provider_refuses_is_not_given_up(post: Post, endings: Endings) -> None:
+    real = Host()
+    found = module(block_task=real.block_task)
+    fence(endings, found)
+    endings.provider_refused(429, "rate_limit", "try again in 60s")
+    assert found.block_task(None, post.lease.task_id, reason="turns used up") is True
+    assert (post.run()["outcome"], post.known()["retry_at"]) == ("rate_limited", post.clock.now() + 60)
+    endings.process_ends()
+    assert (real.calls, post.events().count("rate_limited")) == ([], 1)
+
+
 def test_functions_of_another_shape_are_left_alone(endings: Endings) -> None:
     found = module(_record_task_failure=lambda conn, task_id: 1, block_task=lambda conn, task_id: 2)
     fence(endings, found)
