@@ -218,8 +218,6 @@ def _add_operating(verbs: _Verbs) -> None:
 
 
 def _add_keeping(verbs: _Verbs) -> None:
-    watch = _verb(verbs, "watch", "watching.watch", "show the board live; a key takes a task back", json=True)
-    watch.add_argument("--once", action="store_true", help="print one picture and end")
     _verb(verbs, "stats", "keeping.stats", "count what got done, how long it took, and why attempts ended", json=True)
     gc = _verb(verbs, "gc", "keeping.gc", "forget what nobody needs: old history, logs, rows of ours", json=True)
     gc.add_argument("--all", action="store_true", help="every board of the kanban home")

@@ -19,7 +19,7 @@ from hermes_kanban_plugin.board import Board, open_board
 from hermes_kanban_plugin.cli import acting, output, picture
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.dispatch.standing import State
-from hermes_kanban_plugin.errors import KanbanError
+from hermes_kanban_plugin.errors import InvalidArgument, KanbanError
 from hermes_kanban_plugin.foreign import stop_foreign_worker
 from hermes_kanban_plugin.maintenance import overview
 
@@ -126,7 +126,14 @@ class Watch:
 
 
 def watch(args: argparse.Namespace) -> None:
-    """Show a board until q is pressed, or once where there is no terminal."""
+    """Show a board until q is pressed, or once where there is no terminal.
+
+    Raises:
+        InvalidArgument: a flag of the host's word of this name, which picks events, was given where ours answers.
+    """
+    foreign = [f"--{name}" for name in ("assignee", "tenant", "kinds") if getattr(args, name, None) is not None]
+    if foreign:
+        raise InvalidArgument(f"{foreign[0]} picks events; they are printed by: hermes kanban watch, in a shell")
     with open_board(args.board) as board:
         if args.json:
             return output.print_json(overview.look(board))

@@ -18,7 +18,8 @@ class Word(NamedTuple):
     """One word: its name, the function that does it (``module.function`` below ``cli``), and its arguments.
 
     ``ours`` are the destinations of the flags that make a call of the host's own word ours; a word without any is
-    wholly ours. ``optional`` are the host's arguments that such a call does not need.
+    wholly ours. ``optional`` are the host's arguments that such a call does not need. ``in_chats`` makes every call in
+    a chat ours, because the host's word never ends there.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Word(NamedTuple):
     add_flags: Callable[[argparse.ArgumentParser], None]
     ours: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    in_chats: bool = False
 
 
 def named(text: str) -> str:
@@ -126,6 +128,11 @@ def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
     add_trying_flags(parser)
 
 
+def _add_watch_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="print one picture of the board and end")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", type=named, metavar="FILE", help="a new file (default: standard output)")
 
@@ -171,5 +178,13 @@ EXTENDED = (
         _add_edit_flags,
         ("clear_claim", "clear_skills", "reset_failures", "dry_run", "json"),
         ("result",),
+    ),
+    Word(
+        "watch",
+        "watching.watch",
+        "show the board live; a key takes a task back",
+        _add_watch_flags,
+        ("once", "json"),
+        in_chats=True,
     ),
 )

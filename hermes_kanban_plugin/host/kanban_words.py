@@ -34,6 +34,7 @@ _MARK = "_hermes_kanban_words"
 _RUN = "hermes_kanban_run"
 _OURS = "hermes_kanban_ours"
 _NEEDS = "hermes_kanban_needs"
+_IN_CHATS = "hermes_kanban_in_chats"
 
 _registered = False
 
@@ -141,7 +142,7 @@ def _add_words(parser: argparse.ArgumentParser) -> None:
         if theirs is not None and not set(word.ours) & {action.dest for action in theirs._actions}:
             needs = _loosen(theirs, word.optional)
             word.add_flags(theirs)
-            theirs.set_defaults(**{_RUN: word.run, _OURS: word.ours, _NEEDS: needs})
+            theirs.set_defaults(**{_RUN: word.run, _OURS: word.ours, _NEEDS: needs, _IN_CHATS: word.in_chats})
 
 
 def _loosen(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,7 +164,8 @@ def _perform(command: Callable[[Any], Any], parsed: argparse.Namespace) -> Any:
     run, ours = getattr(parsed, _RUN, None), getattr(parsed, _OURS, ())
     if run is None:
         return command(parsed)
-    if ours and not any(getattr(parsed, name, False) for name in ours):
+    always = getattr(parsed, _IN_CHATS, False) and not _is_shell()
+    if ours and not always and not any(getattr(parsed, name, False) for name in ours):
         missing = [name for name in getattr(parsed, _NEEDS, ()) if getattr(parsed, _dest(name), None) is None]
         if not missing:
             return command(parsed)
@@ -180,8 +182,13 @@ def _dest(name: str) -> str:
 def _end(status: int) -> int:
     """Return a status; in the shell end with it, because the host ends with 0 whatever its words return (W26).
 
-    Never where the words are typed in a chat: what they print is captured there, and the process is the gateway.
+    Never where the words are typed in a chat: the process is the gateway.
     """
-    if status and _is_shell_command() and not isinstance(sys.stdout, io.StringIO):
+    if status and _is_shell():
         sys.exit(status)
     return status
+
+
+def _is_shell() -> bool:
+    """Say whether the words were typed in a shell; what they print in a chat is captured."""
+    return _is_shell_command() and not isinstance(sys.stdout, io.StringIO)

@@ -279,7 +279,7 @@ def test_in_a_chat_the_words_answer_in_plain_text(machine: Machine) -> None:
     machine.ours("setup")
     machine.kanban("create", "a card")
     lines = ("status", "status --json", "doctor", "reclaim --stale --dry-run", "stop t_nosuch", "doctor --help", "stop",
-             "--board nosuch status", "list")  # fmt: skip
+             "--board nosuch status", "list", "watch")  # fmt: skip
     said = dict(zip(lines, machine.slash(*lines), strict=True))
     assert "\x1b" not in "".join(said.values())
     assert said["status"].startswith("dispatcher never ran here")
@@ -291,6 +291,7 @@ def test_in_a_chat_the_words_answer_in_plain_text(machine: Machine) -> None:
     assert "required: task_id" in said["stop"]
     assert "board 'nosuch' does not exist" in said["--board nosuch status"]
     assert "a card" in said["list"]
+    assert "a card" in said["watch"], "one picture, and an end"
 
 
 def test_a_home_that_hermes_wrote_itself(machine: Machine) -> None:

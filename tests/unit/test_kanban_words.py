@@ -6,11 +6,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from hermes_kanban_plugin.board import open_board
 from hermes_kanban_plugin.host import kanban_words
 
 
@@ -56,6 +58,11 @@ def plain(verbs: Any) -> None:
     edit.add_argument("--result", required=True)
 
 
+def endless(verbs: Any) -> None:
+    plain(verbs)
+    verbs.add_parser("watch").add_argument("--kinds")
+
+
 def newer(verbs: Any) -> None:
     plain(verbs)
     verbs.choices["reclaim"].add_argument("--stale", action="store_true")
@@ -90,6 +97,28 @@ def test_a_word_that_the_host_has_stays_the_hosts() -> None:
     with pytest.raises(SystemExit):
         host.parse("reclaim", "--stale")  # its own word needs its own arguments
     assert host.parse("doctor").kanban_action == "doctor"
+
+
+def test_a_word_that_never_ends_is_ours_in_a_chat(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The host's ``watch`` would keep a thread of the gateway, and all that the process prints, for ever."""
+    open_board(create=True).close()
+    host = Host(endless)
+    kanban_words.extend(host.module)
+    monkeypatch.setattr(sys, "argv", ["hermes", "kanban", "watch"])
+    assert host.run("watch", "--kinds", "created") == 0
+    assert [args.kanban_action for args in host.done] == ["watch"], "in the shell it is the host's"
+    assert host.run("watch", "--once") == 0
+    assert len(host.done) == 1
+    for words in (["hermes", "gateway", "run"], ["hermes", "chat"]):
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        assert host.run("watch") == 0
+        assert "no dispatcher yet" in capsys.readouterr().out
+        assert host.run("watch", "--kinds", "created") == 2
+        assert "hermes kanban watch, in a shell" in capsys.readouterr().err
+    assert len(host.done) == 1
 
 
 def test_wrapping_twice_is_wrapping_once() -> None:
