@@ -78,7 +78,7 @@ def _settle_launch(context: TickContext, lease: Lease, status: int) -> None:
         if status > 0 and status != EXIT_TRY_LATER:
             _fail_launch(context, lease, f"the supervisor ended with status {status}; see the task's log")
             return
-        how = "could not use the board" if status > 0 else f"was killed by signal {-status}"
+        how = "could not use the board or get a process" if status > 0 else f"was killed by signal {-status}"
         _release_launch(context, lease, f"the supervisor {how} before it accepted the claim")
 
 

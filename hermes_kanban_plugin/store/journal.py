@@ -41,12 +41,17 @@ def append_many(
                 "task_id": task_id,
                 "run_id": run_id,
                 "kind": kind,
-                "payload": json.dumps(payload, ensure_ascii=False) if payload else None,
+                "payload": stored(payload),
                 "now": now,
             }
             for task_id, kind, payload, run_id in events
         ],
     )
+
+
+def stored(payload: Mapping[str, Any] | None) -> str | None:
+    """Return an event's payload as it stands on the board."""
+    return json.dumps(payload, ensure_ascii=False) if payload else None
 
 
 def happened(connection: sqlite3.Connection, task_id: str, kind: str, run_id: int) -> bool:

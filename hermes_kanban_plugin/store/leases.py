@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # One transaction holds the write lock for one batch of claims at most.
 CLAIM_BATCH = 500
 
+LAST_HEARTBEAT = """
+SELECT payload FROM task_events WHERE run_id = :run_id AND kind = 'heartbeat' ORDER BY id DESC LIMIT 1"""
+
 
 class Lease(NamedTuple):
     """The right to work on one task: what a worker must present with every write."""
@@ -154,8 +157,8 @@ def renew(connection: sqlite3.Connection, lease: Lease, expires: int) -> int:
 def heartbeat(connection: sqlite3.Connection, lease: Lease, expires: int, now: int, note: str | None = None) -> int:
     """Record that the worker lives and extend its lease, in one transaction.
 
-    A history row is written only when there is a note, or for the run's first heartbeat: the host's row per
-    heartbeat grows the board without bound (contract W25).
+    A history row is written only for a note that the one before it did not say, or for the run's first heartbeat: the
+    host's row per heartbeat grows the board without bound (contract W25).
 
     Returns:
         The epoch second at which the lease now ends.
@@ -164,10 +167,10 @@ def heartbeat(connection: sqlite3.Connection, lease: Lease, expires: int, now: i
         Superseded: the run is not current any more.
     """
     with immediate(connection):
-        first = _is_first_beat(connection, lease)
+        payload = {"note": note} if note else None
+        said = connection.execute(LAST_HEARTBEAT, lease._asdict()).fetchone()
         ends = _extend(connection, statements.BEAT_TASK, lease, expires, beat=now)
-        if note or first:
-            payload = {"note": note} if note else None
+        if said is None or (payload and said["payload"] != journal.stored(payload)):
             journal.append(connection, lease.task_id, "heartbeat", payload, now, lease.run_id)
         return ends
 
@@ -192,11 +195,6 @@ def note_stop(connection: sqlite3.Connection, lease: Lease, cause: str) -> None:
     with immediate(connection):
         current(connection, lease)
         connection.execute(statements.NOTE_STOP, {**lease._asdict(), "cause": cause})
-
-
-def _is_first_beat(connection: sqlite3.Connection, lease: Lease) -> bool:
-    row = connection.execute(statements.SELECT_RUN, {"run_id": lease.run_id}).fetchone()
-    return row is not None and row["last_heartbeat_at"] is None
 
 
 def _extend(connection: sqlite3.Connection, statement: str, lease: Lease, expires: int, beat: int | None) -> int:

@@ -46,7 +46,8 @@ def main() -> int:
     """Read the order and carry it out.
 
     Returns:
-        0; 1 when the worker was refused or the order is unreadable; 75 when the board could not be used.
+        0; 1 when the worker was refused or the order is unreadable; 75 when the board could not be used, or no
+        process for the worker was to be had.
     """
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # a terminal's signals are the dispatcher's business
@@ -89,7 +90,11 @@ class Supervisor:
         try:
             with output.opened(self.order.log) as log:
                 self._log_began = output.length(log)
-                worker = fork(self.order.argv, self.order.environment, self.order.directory, log)
+                try:
+                    worker = fork(self.order.argv, self.order.environment, self.order.directory, log)
+                except OSError as problem:
+                    print(f"not started: {problem}", file=sys.stderr)
+                    return EXIT_TRY_LATER  # the machine is short of something, which is not the task's fault
                 if not self._accept(worker):
                     return 1
                 self._supervise(worker)

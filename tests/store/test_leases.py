@@ -154,6 +154,23 @@ def test_a_clock_that_went_back_does_not_shorten_a_lease(desk) -> None:
     assert desk.board.heartbeat(lease, 300) == ends
 
 
+def test_a_note_that_says_the_same_again_leaves_no_history(desk) -> None:
+    """A model that says "still working" every minute for a day says nothing; what is new in between is kept."""
+    lease = desk.claimed()
+    for note in ("reading", "reading", None, "reading", "writing", "writing", "reading"):
+        desk.board.heartbeat(lease, 60, note)
+    beats = [payload for kind, payload, _ in desk.events(lease.task_id) if kind == "heartbeat"]
+    assert beats == [{"note": "reading"}, {"note": "writing"}, {"note": "reading"}]
+
+
+def test_the_first_sign_of_life_of_each_run_leaves_history(desk) -> None:
+    task_id = desk.create()
+    for _ in range(2):
+        desk.board.heartbeat(desk.claim(task_id), 60, "reading")
+        rescue(desk, task_id)
+    assert desk.kinds(task_id).count("heartbeat") == 2
+
+
 def test_heartbeats_leave_history_only_when_they_say_something(desk) -> None:
     lease = desk.claimed()
     for note in (None, None, "half way", None, ""):

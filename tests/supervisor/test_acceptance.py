@@ -74,6 +74,25 @@ def test_a_launch_that_dies_is_booked_at_the_next_tick_and_not_after_the_deadlin
     assert "status 7" in workshop.board.runs(task_id)[0].error
 
 
+def test_a_machine_that_has_no_process_left_for_the_worker_is_not_the_tasks_fault(workshop, monkeypatch, tmp_path):
+    entry = tmp_path / "crowded.py"
+    entry.write_text(
+        f"import errno, os, sys\nsys.path.insert(0, {str(Path(launcher.ENTRY).parents[2])!r})\n"
+        "def full():\n    raise OSError(errno.EAGAIN, 'no process left')\n"
+        "os.fork = full\nfrom hermes_kanban_plugin.supervisor.shim import main\nsys.exit(main())\n"
+    )
+    monkeypatch.setattr(launcher, "ENTRY", entry)
+    workshop.configure({"lane": "true"}, kanban={"failure_limit": 1})
+    task_id = workshop.board.create_task(title="x", assignee="lane")
+    (started,) = workshop.tick().started
+    workshop.settle(task_id, "ready", "blocked")
+    run = workshop.ended(started.run_id)
+    assert (run.cause, workshop.board.task(task_id).consecutive_failures) == ("infrastructure", 0)
+    (log,) = workshop.board.location.logs.glob(f"{task_id}.log")
+    assert "not started: " in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_an_operator_who_takes_the_task_stops_the_worker_before_another_starts(workshop):
     workshop.configure({"lane": "sleep 600"})
     task_id = workshop.board.create_task(title="x", assignee="lane")
