@@ -27,7 +27,7 @@ _CONTROLS = re.compile(
 _SPACES = re.compile(r"\s")
 LEAST_WIDTH, MOST_WIDTH = 40, 100
 UNBOUNDED = 1_000_000  # a file or a program reads it: nothing is folded
-_LONG = ("title", "error")
+_LONG = ("title", "error", "why")
 COLUMNS = ("running", "ready", "review", "blocked", "triage", "todo", "scheduled", "done")
 STYLES = {
     "ready": "cyan",

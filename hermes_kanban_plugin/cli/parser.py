@@ -128,6 +128,7 @@ def _add_reading(verbs: _Verbs) -> None:
     listing.add_argument("--status", choices=STATUSES, help="only tasks in this column")
     listing.add_argument("--tenant", help="only tasks of this tenant")
     listing.add_argument("--archived", action="store_true", help="archived tasks too")
+    listing.add_argument("--why", action="store_true", help="why each unfinished task does not run")
     show = _verb(verbs, "show", "reading.show", "show one task with its runs, comments and history", json=True)
     show.add_argument("task_id")
     runs = _verb(verbs, "runs", "reading.list_runs", "list the attempts at a task", json=True)

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.board import open_board
 from hermes_kanban_plugin.cli import output
 from hermes_kanban_plugin.errors import InvalidArgument
@@ -16,13 +17,14 @@ from hermes_kanban_plugin.store.rows import Sieve
 if TYPE_CHECKING:
     import argparse
 
-    from hermes_kanban_plugin.models import Event, Run
+    from hermes_kanban_plugin.models import Event, Run, Task
 
 FOLLOW_SECONDS = 0.2
+ASKED_ONE_BY_ONE = 200
 
 
 def list_tasks(args: argparse.Namespace) -> None:
-    """Print the tasks that match."""
+    """Print the tasks that match, with ``--why`` each with the reason why it does not run."""
     assignee = os.environ.get("HERMES_PROFILE", "").strip() if args.mine else args.assignee
     if args.mine and not assignee:
         raise InvalidArgument("--mine needs a profile; set HERMES_PROFILE, or use: hermes-kanban list --assignee NAME")
@@ -30,13 +32,40 @@ def list_tasks(args: argparse.Namespace) -> None:
     with open_board(args.board) as board:
         wanted = {"status": args.status, "assignee": assignee, "tenant": args.tenant, "archived": args.archived}
         tasks = board.tasks(**wanted, sieve=sieve)
+    reasons = _reasons(args.board, tasks) if args.why else {}
     if args.json:
-        return output.print_json(tasks)
-    rows = [(task.id, task.status, task.assignee, task.priority, task.title) for task in tasks]
-    output.print_table(("id", "status", "assignee", "prio", "title"), rows, "no tasks")
+        found = [task.model_dump(mode="json") for task in tasks]
+        return output.print_json([{**task, "why": reasons.get(task["id"])} for task in found] if args.why else found)
+    heads = ("id", "status", "assignee", "prio", "title", *(("why",) if args.why else ()))
+    rows = [
+        (task.id, task.status, task.assignee, task.priority, task.title, *((reasons.get(task.id),) if args.why else ()))
+        for task in tasks
+    ]
+    output.print_table(heads, rows, "no tasks")
     for row in sieve.unreadable:
         output.print_line(row.task_id, f"cannot be read ({row.sentence}); see: hermes-kanban diagnostics")
     return None
+
+
+def _reasons(slug: str | None, tasks: list[Task]) -> dict[str, str]:
+    """Return why each unfinished task does not run, or that it does, as far as is looked (failure mode E9)."""
+    from hermes_kanban_plugin.diagnosis import surroundings, why
+    from hermes_kanban_plugin.runtime import Runtime
+
+    runtime = Runtime(spare=True)
+    try:
+        board = runtime.open(locations.locate_existing(slug))
+        found = why.explain_all(surroundings.look(runtime, board))
+        # A diagnosis of a board passes over what waits for others or runs as it should.
+        others = [task.id for task in tasks if task.id not in found and task.status not in ("done", "archived")]
+        for task_id in others[:ASKED_ONE_BY_ONE]:
+            facts = surroundings.look(runtime, board, task_id)
+            case = facts.case(task_id)
+            if case is not None:
+                found[task_id] = why.explain(case, facts)
+        return {task_id: one.reason for task_id, one in found.items()}
+    finally:
+        runtime.close()
 
 
 def show(args: argparse.Namespace) -> None:

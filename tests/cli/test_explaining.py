@@ -13,7 +13,7 @@ def test_why_says_one_reason_and_the_next_event(command) -> None:
     lines = answer.out.splitlines()
     assert lines[0] == f"{task_id} ready Count the words"
     assert lines[1].startswith("why      its assignee 'ghost' is neither a profile nor a lane")
-    assert lines[-1] == f"         hermes kanban assign {task_id} PROFILE"
+    assert lines[-1] == f"         hermes kanban assign {task_id} <PROFILE>"
     said = command.ok("why", task_id, "--json").json
     assert (said["task_id"], said["code"], said["next"]["by"]) == (task_id, "assignee_not_found", "person")
 
@@ -72,7 +72,7 @@ def test_doctor_names_what_is_wrong_on_the_boards_too(command) -> None:
     assert kinds.count("dispatcher_silent") == 1
     alone = command("--board", "default", "doctor", "--json").json["findings"]
     assert [one["task_id"] for one in alone if one["kind"] == "assignee_profile_not_found"] == [task_id]
-    assert f"hermes kanban assign {task_id} PROFILE" in command("doctor").out
+    assert f"hermes kanban assign {task_id} <PROFILE>" in command("doctor").out
 
 
 def test_a_board_without_our_tables_is_answered_and_left_as_it_is(command) -> None:
@@ -103,3 +103,16 @@ def test_a_printed_line_of_the_worker_is_shown(command) -> None:
     said = " ".join(answer.out.split())
     assert "ended with status 3" in said
     assert "printed no such table" in said
+
+
+def test_the_list_says_why_each_task_does_not_run(command) -> None:
+    lost, parent = command.create("lost", "--assignee", "nobody-known"), command.create("parent", "--assignee", "@me")
+    child, nobody = command.create("child", "--parent", parent), command.create("for nobody")
+    shown = {line.split()[0]: line for line in command.ok("list", "--why").out.splitlines()}
+    assert "'nobody-known' is neither a profile nor a lane" in shown[lost]
+    assert "'@me' is neither a profile nor a lane" in shown[parent]
+    assert parent in shown[child].split("child")[1]
+    assert "no assignee" in shown[nobody]
+    found = {task["id"]: task["why"] for task in command.ok("list", "--why", "--json").json}
+    assert set(found) == {lost, parent, child, nobody}
+    assert "why" not in command.ok("list", "--json").json[0]

@@ -259,7 +259,7 @@ def test_E9_each_card_that_cannot_run_says_exactly_why(stage: Stage) -> None:
         answer = reason(stage, ids[assignee])
         assert words in answer.reason
         assert (answer.next.by, answer.level) == (By.PERSON, Level.ERROR)
-        assert answer.next.command == f"hermes kanban assign {ids[assignee]} PROFILE"
+        assert answer.next.command == f"hermes kanban assign {ids[assignee]} <PROFILE>"
         assert str(assignee) in skipped[ids[assignee]] or assignee is None
     told = {task for one in findings(stage) if one.level is Level.ERROR for task in one.evidence["tasks"]}
     assert told == set(ids.values())
