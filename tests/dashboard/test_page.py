@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.host, pytest.mark.xdist_group("dashboard"), pytest.mark.timeout(180)]
 
 NEWS = ".hk-news[role=status]"
-PHONE = (375, 740)
+PHONE = (360, 740)
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
 
@@ -217,6 +217,34 @@ def test_the_story_of_a_task_shows_its_attempts_and_its_live_output(desk: Desk) 
     assert desk.browser.focused() == "read the meter", "the focus goes back to where it was"
 
 
+def test_hundreds_of_attempts_leave_the_output_in_sight(desk: Desk) -> None:
+    task_id = desk.add("dig for gold", initial_status="blocked", created_by="anna")
+    began = desk.board.clock.now() - 50_000
+    desk.board.writer.executemany(
+        "INSERT INTO task_runs (task_id, status, outcome, started_at, ended_at) VALUES (?, 'x', 'crashed', ?, ?)",
+        [(task_id, began + number * 100, began + number * 100 + 40) for number in range(320)],
+    )
+    desk.open()
+    desk.browser.click(".hk-item .hk-link", "dig for gold")
+    desk.browser.wait_text("dialog", "Latest output")
+    numbers = "return [...document.querySelectorAll('.hk-number')].map((e) => e.innerText)"
+    assert desk.browser.run(numbers) == [f"#{number}" for number in range(313, 321)]
+    desk.browser.click("dialog button", "Show 92 earlier attempts")
+    desk.browser.wait_text("dialog", "220 attempts before these are left out.")
+    assert desk.browser.run(numbers) == [f"#{number}" for number in range(221, 321)]
+
+
+def test_only_what_can_be_typed_is_offered_for_copying(desk: Desk) -> None:
+    desk.add("rest", assignee="nobody-there")
+    desk.open()
+    desk.browser.wait_text(".hk-list", "hermes kanban assign")
+    commands = desk.browser.run(
+        """document.querySelectorAll('details').forEach((e) => { e.open = true; });
+        return [...document.querySelectorAll('.hk-command .hk-mono')].map((e) => e.innerText)"""
+    )
+    assert [text for text in commands if not text.startswith(("hermes ", "hermes-kanban ", "pip ", "sqlite3 "))] == []
+
+
 def test_an_empty_board_says_that_all_is_well(desk: Desk) -> None:
     desk.browser.errors()  # of the tests before
     desk.open()
@@ -372,6 +400,10 @@ def test_a_phone_shows_all_of_it_without_sideways_scrolling(desk: Desk) -> None:
             && e.getBoundingClientRect().right > width + 1).map((e) => e.className || e.tagName)"""
     assert desk.browser.run(wide) <= 0
     assert desk.browser.run(outside) == []
+    desk.browser.resize(1280, 900)
+    lines = "return [...document.querySelectorAll('.hk-table td > span:first-child')].map((e) => e.offsetHeight)"
+    assert max(desk.browser.run(lines)) < 30, "a long title leaves the other columns their width"
+    desk.browser.resize(*PHONE)
     desk.browser.click("button", "Reclaim all stale")
     desk.browser.wait_text("dialog", "sort the shelves")
     assert desk.browser.run(outside) == []

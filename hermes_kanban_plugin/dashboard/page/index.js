@@ -114,6 +114,13 @@
       h("header", null, h("h2", { id, tabIndex: -1 }, title), aside || null), children);
   }
 
+  // What can be typed begins with one of these; other advice is a sentence.
+  const PROGRAM = /^(hermes|hermes-kanban|kill|pip|sqlite3|timedatectl) /;
+
+  function Advice({ text }) {
+    return PROGRAM.test(text) ? h(Command, { text }) : h("p", { className: "hk-quiet" }, text);
+  }
+
   function Command({ text }) {
     const [copied, setCopied] = useState(false);
     const copy = () => navigator.clipboard.writeText(text).then(() => setCopied(true), () => {});
@@ -153,8 +160,9 @@
         ? h("p", { className: "hk-pause" }, h("strong", null, "Archived"), ". No dispatcher serves this board any more.")
         : null,
       pause
-        ? h("p", { className: "hk-pause" }, h("strong", null, "Paused"),
-            ` by ${pause.actor} ${ago(data.now, pause.since)}${pause.value ? `: ${pause.value}` : ""}. Nothing new is started. Go on with: hermes-kanban resume ${data.board}`)
+        ? h("div", { className: "hk-pause" },
+            h("p", null, h("strong", null, "Paused"), ` by ${pause.actor} ${ago(data.now, pause.since)}${pause.value ? `: ${pause.value}` : ""}. Nothing new is started.`),
+            h(Command, { text: `hermes-kanban resume ${data.board}` }))
         : null,
       h("dl", { className: "hk-facts" },
         h(Fact, { label: "Needs you", value: data.needs_you, tone: data.needs_you ? "alert" : "good" }),
@@ -180,7 +188,7 @@
           ? h("dl", { className: "hk-evidence" }, item.evidence.map(([label, text]) =>
               h("div", { key: label }, h("dt", null, label), h("dd", null, text))))
           : null,
-        item.command ? h(Command, { text: item.command }) : null),
+        item.command ? h(Advice, { text: item.command }) : null),
       action
         ? h(Act, { tone: item.level === "warning" ? "plain" : "main", label: action.label, name: item.title, disabled: busy,
             onClick: () => onAct(action, item.title) })
@@ -365,14 +373,21 @@
       h(Footer, { busy, tone: "bad", label: "Stop it", onConfirm, onClose }));
   }
 
+  const NEWEST = 8;
+
   function Timeline({ line }) {
-    const { runs, now } = line;
-    if (!runs.length) return h("p", { className: "hk-quiet" }, "No attempt yet.");
+    const [all, setAll] = useState(false);
+    const { now } = line;
+    if (!line.runs.length) return h("p", { className: "hk-quiet" }, "No attempt yet.");
+    // The newest ones matter; hundreds of them must not push the output out of sight.
+    const runs = all ? line.runs : line.runs.slice(-NEWEST);
+    const more = line.runs.length - runs.length;
     const start = runs[0].started_at;
     const end = Math.max(start + 1, ...runs.map((run) => run.ended_at || now));
     const share = (at) => `${Math.min(100, Math.max(0, ((at - start) / (end - start)) * 100))}%`;
     return h(SDK.React.Fragment, null,
-      line.left_out ? h("p", { className: "hk-quiet" }, `${plural(line.left_out, "earlier attempt is", "earlier attempts are")} left out.`) : null,
+      more ? h("p", null, h(Act, { label: `Show ${plural(more, "earlier attempt", "earlier attempts")}`, onClick: () => setAll(true) })) : null,
+      line.left_out && !more ? h("p", { className: "hk-quiet" }, `${plural(line.left_out, "attempt before these is", "attempts before these are")} left out.`) : null,
       h("ol", { className: "hk-timeline" }, runs.map((run) =>
         h("li", { key: run.run_id, "data-outcome": run.cause || "running" },
           h("span", { className: "hk-number hk-quiet" }, `#${run.number}`),
@@ -415,7 +430,7 @@
     return h("details", { className: "hk-fold hk-notes" },
       h("summary", null, `${plural(notes.length, "note", "notes")} about this installation`),
       h("ul", null, notes.map((note) =>
-        h("li", { key: note.sentence }, h("p", null, note.sentence), note.command ? h(Command, { text: note.command }) : null))));
+        h("li", { key: note.sentence }, h("p", null, note.sentence), note.command ? h(Advice, { text: note.command }) : null))));
   }
 
   function News({ news, onGone }) {
