@@ -21,7 +21,7 @@ def cancel(args: argparse.Namespace) -> None:
     actor = acting.person_or_worker().profile
     with open_board(args.board) as board:
         rows = cancelling.listed(board.reader, args.task_id, subtree=args.subtree)
-        tasks = [read(Task, dict(row), board.path) for row in rows]
+        tasks = [read(Task, dict(row), board.reader) for row in rows]
         for task in tasks:
             stop_foreign_worker(board, task, "cancel", dry_run=args.dry_run)
         if not args.dry_run:

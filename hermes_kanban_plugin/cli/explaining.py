@@ -79,9 +79,6 @@ def diagnose(args: argparse.Namespace) -> int:
                            "cut": list(facts.cut)})  # fmt: skip
     else:
         print_findings(shown)
-        if facts.cut:
-            more = " and ".join(facts.cut)
-            output.print_line(f"the board has more {more} than are looked at; the first ones were")
     return 1 if any(one.holds_up for one in found) else 0
 
 

@@ -34,7 +34,7 @@ BACKUP_STALE_SECONDS = 7 * 86_400
 
 def findings(facts: BoardFacts) -> list[Finding]:
     """Return what is wrong below the board."""
-    rules = (_silent_dispatcher, _clock, _sqlite, _file_system, _backup)
+    rules = (_silent_dispatcher, _clock, _sqlite, _file_system, _backup, _cut)
     return [found for rule in rules if (found := rule(facts)) is not None]
 
 
@@ -132,3 +132,12 @@ def _backup(facts: BoardFacts) -> Finding | None:
 
 def _patience(backup_at: int | None) -> int:
     return FIRST_BACKUP_SECONDS if backup_at is None else BACKUP_STALE_SECONDS
+
+
+def _cut(facts: BoardFacts) -> Finding | None:
+    """Say that a board has more than is looked at, so that nobody takes a short list for all."""
+    if not facts.cut:
+        return None
+    more = " and ".join(facts.cut)
+    sentence = f"board {facts.board} has more {more} than are looked at; the first ones were"
+    return Finding(kind="looked_at_in_part", level=Level.INFO, sentence=sentence, evidence={"cut": list(facts.cut)})

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 KINDS = (
     "assignee_profile_not_found", "backup_missing", "block_unblock_cycling", "cap_reached", "clock_trouble",
     "database_on_network_file_system", "dependency_cycle", "dependency_deadlock", "dispatcher_silent", "illegal_pair",
-    "invalid_task_skills", "late_completion", "orphaned_run", "outage", "quota_wait", "ready_not_runnable",
-    "repeated_failures", "sqlite_version_risk", "stale_running_claim", "stray_lock", "stuck_in_blocked",
-    "unreadable_row",
+    "invalid_task_skills", "late_completion", "looked_at_in_part", "orphaned_run", "outage", "quota_wait",
+    "ready_not_runnable", "repeated_failures", "sqlite_version_risk", "stale_running_claim", "stray_lock",
+    "stuck_in_blocked", "unreadable_row",
 )  # fmt: skip
 _MODULES = (ground, runs, gates, failures, dependencies, waiting)
 

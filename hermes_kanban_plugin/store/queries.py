@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from hermes_kanban_plugin.breaker import DEFAULT_STARTS_PER_HOUR
 from hermes_kanban_plugin.models import Event, HeldRun, Run, Task
 from hermes_kanban_plugin.store import statements
-from hermes_kanban_plugin.store.connection import path_of
 from hermes_kanban_plugin.store.rows import Sieve, read, readable
 from hermes_kanban_plugin.store.schema import wrap
 
@@ -43,7 +42,7 @@ def find_task(connection: sqlite3.Connection, task_id: str) -> Task | None:
         UnreadableRow: a value of it is of the wrong kind.
     """
     row = connection.execute(statements.SELECT_TASK, {"task_id": task_id}).fetchone()
-    return read(Task, dict(row), path_of(connection)) if row else None
+    return read(Task, dict(row), connection) if row else None
 
 
 def list_tasks(

@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hermes_kanban_plugin.errors import UnreadableRow
+from hermes_kanban_plugin.store.connection import path_of
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Mapping
+
+# Columns of a task that may hold nothing.
+_MAY_BE_EMPTY = frozenset(
+    {
+        "assignee", "block_kind", "body", "branch_name", "claim_expires", "claim_lock", "completed_at", "created_by",
+        "current_run_id", "goal_max_turns", "last_failure_error", "last_heartbeat_at", "max_retries",
+        "max_runtime_seconds", "model_override", "project_id", "result", "session_id", "started_at", "tenant",
+        "worker_pid", "workspace_path",
+    }
+)  # fmt: skip
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _MOST_SHOWN = 60
-# Columns of this kind get nothing, or the nearest that the column can hold.
+# What the other columns of a task are given: the nearest that the column can hold, or its default.
 _REPAIRS = (("goal_mode", "0"), ("created_at", "CAST(created_at AS INTEGER)"), ("title", "hex(title)"),
             ("status", "'blocked'"), ("priority", "0"), ("block_recurrences", "0"), ("consecutive_failures", "0"),
             ("workspace_kind", "'scratch'"))  # fmt: skip
@@ -36,8 +48,10 @@ class Unreadable(NamedTuple):
         return f"{self.column} is {self.value}, which is no value for that column"
 
     def repair(self, path: str) -> str:
-        """Return a statement for the task's row as a command line, for a board file."""
-        fitting = dict(_REPAIRS).get(self.column, "NULL")
+        """Return what puts it right on a board file: a command line if it is a column of the task, else in words."""
+        fitting = dict(_REPAIRS).get(self.column, "NULL" if self.column in _MAY_BE_EMPTY else None)
+        if fitting is None:
+            return f"correct the value of {self.column} in what {path} says about {self.task_id}"
         task_id = self.task_id.replace("'", "''")
         return f"sqlite3 {_quoted(path)} \"UPDATE tasks SET {self.column} = {fitting} WHERE id = '{task_id}'\""
 
@@ -72,13 +86,13 @@ def readable(model: type[_Model], rows: Iterable[Any]) -> list[_Model]:
     return Sieve().all(model, (dict(row) for row in rows))
 
 
-def read(model: type[_Model], row: Mapping[str, Any], path: str) -> _Model:
+def read(model: type[_Model], row: Mapping[str, Any], connection: sqlite3.Connection) -> _Model:
     """Return one row as a model.
 
     Args:
         model: what the row should be.
         row: the row.
-        path: of its board, for the message.
+        connection: where it was read, for the message.
 
     Raises:
         UnreadableRow: a value is of the wrong kind; the message says how it is put right.
@@ -87,16 +101,16 @@ def read(model: type[_Model], row: Mapping[str, Any], path: str) -> _Model:
     made = sieve.one(model, row)
     if made is None:
         found = sieve.unreadable[0]
-        raise UnreadableRow(found.task_id, found.sentence, found.repair(path))
+        raise UnreadableRow(found.task_id, found.sentence, found.repair(path_of(connection)))
     return made
 
 
 def _named(row: Mapping[str, Any], problem: ValidationError) -> Unreadable:
     """Say which value of a row was refused; a name is only shown, so it may be cut."""
     first = problem.errors(include_url=False, include_context=False)[0]
-    column = str(first["loc"][0]) if first["loc"] else "a column"
+    column = str(first["loc"][0]).removeprefix("task_") if first["loc"] else "a column"
     owner = row.get("task_id", row.get("id"))
-    value = repr(row.get(column, first["input"]))
+    value = repr(first["input"])
     shown = value if len(value) <= _MOST_SHOWN else f"{value[: _MOST_SHOWN - 1]}…"
     return Unreadable(str(owner), column, shown)
 

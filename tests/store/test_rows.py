@@ -8,6 +8,7 @@ import pytest
 
 from hermes_kanban_plugin.board import Board
 from hermes_kanban_plugin.errors import UnreadableRow
+from hermes_kanban_plugin.models import HeldRun
 from hermes_kanban_plugin.store import queries
 from hermes_kanban_plugin.store.rows import Sieve
 from hermes_kanban_plugin.store.values import known
@@ -70,3 +71,11 @@ def test_what_is_only_looked_at_is_a_number_or_not_known(stored: object, shown: 
 @pytest.mark.parametrize(("stored", "shown"), [("a", "a"), (b"a\xff", "a\ufffd"), (None, None), (7, 7)])
 def test_bytes_are_shown_as_the_text_they_may_be(stored: object, shown: object) -> None:
     assert known({"title": stored}) == {"title": shown}
+
+
+def test_a_value_beside_the_task_is_named_without_a_statement_that_could_not_run() -> None:
+    sieve = Sieve()
+    assert sieve.one(HeldRun, {"task_id": "t_1", "known_run_id": 1, "launch_deadline": "soon"}) is None
+    (found,) = sieve.unreadable
+    assert (found.task_id, found.column, found.value) == ("t_1", "launch_deadline", "'soon'")
+    assert "correct the value of launch_deadline" in found.repair("/k.db")
