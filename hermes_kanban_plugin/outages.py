@@ -22,6 +22,7 @@ PROOF_SECONDS = 120
 RETURN_STEP_SECONDS = 10
 RETURN_SECONDS = 300
 MAX_SIGNATURE = 300
+MAX_LINE = 1000  # what comes behind it would not be seen, and a line of digits takes its length squared to read
 
 _VOLATILE = (
     (re.compile(r"\bt_[a-f0-9]{8,}\b"), "<task>"),
@@ -79,14 +80,20 @@ def signature(cause: Cause, error: str, last_output: str | None) -> str | None:
         return None
     parts = [_general(error)]
     if cause in (Cause.CRASHED, Cause.PROTOCOL_VIOLATION):
-        lines = [
-            line for line in (last_output or "").splitlines() if re.search(r"\w", line) and not _CLOSING.match(line)
-        ]
-        trouble = [line for line in lines if _TROUBLE.search(line)]
-        if cause is Cause.PROTOCOL_VIOLATION and not trouble:
+        lines, trouble = _telling_lines(last_output), last_trouble(last_output)
+        if cause is Cause.PROTOCOL_VIOLATION and trouble is None:
             return None
-        parts += [_general(line) for line in (trouble or lines)[-1:]]
+        parts += [_general(line[:MAX_LINE]) for line in ([trouble] if trouble is not None else lines[-1:])]
     return f"{cause.value}: {' | '.join(parts)}"[:MAX_SIGNATURE]
+
+
+def last_trouble(output: str | None) -> str | None:
+    """Return the last line of a worker's output that tells of trouble, or None."""
+    return next((line for line in reversed(_telling_lines(output)) if _TROUBLE.search(line)), None)
+
+
+def _telling_lines(output: str | None) -> list[str]:
+    return [line for line in (output or "").splitlines() if re.search(r"\w", line) and not _CLOSING.match(line)]
 
 
 def _general(text: str) -> str:

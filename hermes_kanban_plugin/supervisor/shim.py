@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hermes_kanban_plugin import handoff, identity, redaction, testpoints, wake
+from hermes_kanban_plugin import handoff, identity, outages, redaction, testpoints, wake
 from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
@@ -218,19 +218,26 @@ class Supervisor:
             redaction.redact(part(self.order.log, self._log_began)) or None for part in (output.head, output.tail)
         )
         facts = outcomes.ExitFacts(*ending, last_output=last, first_output=first)
-        decision = self._decide(ending, problem)
+        decision = self._decide(ending, problem, last)
         left = self._look_around(decision, facts)
         self._insist(lambda: self._write(decision, facts, left))
 
-    def _decide(self, ending: Ending, problem: str | None) -> Decision:
+    def _decide(self, ending: Ending, problem: str | None, words: str | None) -> Decision:
         if problem is not None:
             return Decision(Cause.SPAWN_FAILED, problem)
         runtime = self.clock.monotonic() - self._started
         if self.order.completes and ending.exit_code == 0 and self.stop is Stop.INTERRUPTED:
             self.stop = Stop.NONE  # it was told to stop and finished its work all the same
         limit, silence = self.order.max_runtime, self._silence
-        completes = self.order.completes
-        return decide(ending, self.stop, completes=completes, runtime=runtime, limit=limit, silence=silence)
+        refusal = None
+        if ending.exit_code == 0 and not self.order.completes:
+            from hermes_kanban_plugin import quota  # late: few workers end so
+
+            refusal = quota.refusal_in(outages.last_trouble(words), self.clock.now())
+        return decide(
+            ending, self.stop, completes=self.order.completes, runtime=runtime, limit=limit, silence=silence,
+            refusal=refusal,
+        )  # fmt: skip
 
     def _look_around(self, decision: Decision, facts: outcomes.ExitFacts) -> Remains | None:
         """Return what the worker left behind, where the next one is an agent that can go on from it."""
@@ -269,6 +276,8 @@ class Supervisor:
             failure = outcomes.Failure(cause, decision.error, payload, terms, words, left, telling=not killed)
             outcomes.fail(self._writer, lease, failure, now)
         else:
+            if decision.retry_at is not None:
+                outcomes.note_retry(self._writer, lease, decision.retry_at)
             outcomes.release(self._writer, lease, cause, decision.error, payload, now, self.order.terms)
 
     def _payload(self, facts: outcomes.ExitFacts) -> dict[str, object]:

@@ -13,6 +13,7 @@ from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 
 if TYPE_CHECKING:
+    from hermes_kanban_plugin.quota import Refusal
     from hermes_kanban_plugin.supervisor.worker import Ending
 
 
@@ -27,10 +28,11 @@ class Stop(StrEnum):
 
 
 class Decision(NamedTuple):
-    """What to write: why the attempt ended, and the sentence for people."""
+    """What to write: why the attempt ended, the sentence for people, and until when a provider refuses (epoch)."""
 
     cause: Cause
     error: str = ""
+    retry_at: int | None = None
 
 
 # Whoever sends one of these to the worker alone means the same: a shutdown, not a fault of the task (W29).
@@ -38,7 +40,14 @@ _INTERRUPTIONS = {signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP", signal.SIG
 
 
 def decide(
-    ending: Ending, stop: Stop, *, completes: bool, runtime: float, limit: int | None, silence: float = 0.0
+    ending: Ending,
+    stop: Stop,
+    *,
+    completes: bool,
+    runtime: float,
+    limit: int | None,
+    silence: float = 0.0,
+    refusal: Refusal | None = None,
 ) -> Decision:
     """Decide what the end of a worker that said nothing itself means.
 
@@ -49,6 +58,7 @@ def decide(
         runtime: how long it ran, seconds.
         limit: the attempt's limit, seconds, or None.
         silence: for how long nothing was heard of it, seconds.
+        refusal: the provider's, if its last words tell of one.
     """
     if stop is Stop.INTERRUPTED:
         return Decision(Cause.INTERRUPTED, "interrupted by SIGTERM")
@@ -64,10 +74,15 @@ def decide(
     if ending.exit_code == EXIT_TRY_LATER:
         return Decision(Cause.RATE_LIMITED, f"exit status {EXIT_TRY_LATER}: try again later")
     if ending.exit_code == 0:
-        if completes:
-            return Decision(Cause.COMPLETED)
-        error = "the worker ended with status 0 without calling kanban_complete or kanban_block"
-        return Decision(Cause.PROTOCOL_VIOLATION, error)
+        return Decision(Cause.COMPLETED) if completes else _decide_silence(refusal)
     if ending.exit_signal:
         return Decision(Cause.CRASHED, f"the worker was killed by signal {ending.exit_signal}")
     return Decision(Cause.CRASHED, f"the worker ended with exit status {ending.exit_code}")
+
+
+def _decide_silence(refusal: Refusal | None) -> Decision:
+    """Decide what status 0 means of an agent that called neither tool: Hermes ends so whatever its provider did."""
+    if refusal is not None:
+        return Decision(Cause.RATE_LIMITED, f"its provider refused: {refusal.error}", refusal.retry_at)
+    error = "the worker ended with status 0 without calling kanban_complete or kanban_block"
+    return Decision(Cause.PROTOCOL_VIOLATION, error)

@@ -15,8 +15,8 @@ from hermes_kanban_plugin.worker import assignment, subagents
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hermes_kanban_plugin.quota import Refusal
     from hermes_kanban_plugin.worker.assignment import Assignment
-    from hermes_kanban_plugin.worker.quota import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class Endings:
 
     def provider_refused(self, status_code: Any, reason: Any, message: str) -> None:
         """Take note of a failed request; only the last one counts, and only if it is for a limit or for credit."""
-        from hermes_kanban_plugin import redaction  # late, both: few workers are ever refused
-        from hermes_kanban_plugin.worker import quota
+        from hermes_kanban_plugin import quota, redaction  # late, both: few workers are ever refused
 
         reset, self._told.reset = getattr(self._told, "reset", None), None
         if not quota.is_limit(status_code, reason):

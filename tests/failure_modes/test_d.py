@@ -64,6 +64,19 @@ def test_D1_a_file_whose_name_is_no_text_does_not_keep_the_end_from_being_booked
     assert "- caf\ufffd" in comments(workshop, task_id)[0]
 
 
+def test_F4_a_worker_without_the_plugin_that_was_refused_says_so_with_its_last_words(workshop, agent) -> None:
+    """Hermes ends it with status 0 (contract W7). Nothing is counted, and it waits for the time that was named."""
+    agent("echo 'API call failed after 3 retries: HTTP 429: slow down, try again in 1234s'; echo 'Session: 1'")
+    task_id = workshop.board.create_task(title="x", assignee="writer", max_retries=1)
+    (started,) = workshop.tick().started
+    run = workshop.ended(started.run_id)
+    assert (run.cause, run.outcome) == ("rate_limited", "rate_limited")
+    assert 1200 < run.retry_at - run.ended_at <= 1234
+    task = workshop.board.task(task_id)
+    assert (task.status, task.consecutive_failures) == ("ready", 0)
+    assert workshop.tick().started == []
+
+
 def test_D1_the_comment_is_there_before_the_second_worker_begins(workshop, agent) -> None:
     look = f"{sys.executable} -c \"import sqlite3, os; c = sqlite3.connect(os.environ['HERMES_KANBAN_DB']); "
     look += "print('comments:', c.execute('select count(*) from task_comments').fetchone()[0])\""

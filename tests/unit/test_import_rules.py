@@ -23,7 +23,7 @@ MAX_LINES = 350
 # stands for the modules of a folder that are not named.
 LAYERS = (
     ("errors", "clock", "testpoints", "imports", "roles", "logbook", "boot", "requirements"),
-    ("causes", "breaker", "outages", "handoff", "memory"),
+    ("causes", "breaker", "outages", "handoff", "memory", "quota"),
     ("identity", "redaction", "rules", "hookspecs", "locations", "locks", "settings", "worker_environment"),
     ("configuration", "machine", "checks", "store.attempts"),
     ("worker_logs", "store", "store.statements", "store.transaction", "store.connection", "store.journal"),

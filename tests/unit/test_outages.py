@@ -79,6 +79,12 @@ def test_models_that_forget_their_final_call_do_so_each_for_itself(output: str) 
     assert outages.signature(Cause.PROTOCOL_VIOLATION, error, output) is None
 
 
+def test_of_an_endless_line_only_the_beginning_counts() -> None:
+    """Nor is the rest looked at: this is done while the board is locked."""
+    assert crash("exit 1", "error x" + "1" * 8000) == crash("exit 1", "error x" + "1" * 8000 + " and more")
+    assert crash("exit 1", "error " + "y" * 1000 + " 10.0.0.1") == crash("exit 1", "error " + "y" * 1000 + " other")
+
+
 def test_workers_that_end_because_of_the_same_trouble_are_alike() -> None:
     """A Hermes worker ends with status 0 whatever its provider did (contract W7)."""
     one, other = (

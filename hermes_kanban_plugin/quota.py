@@ -26,6 +26,13 @@ _FIELD = re.compile(
 _SENTENCE = re.compile(
     rf"(?:try again|retry|resets?|available(?: again)?)\s+(?:in|after)\s+({_LENGTH}|\d+(?=\W*$))", re.IGNORECASE
 )
+# How a worker says with its last words that this was why it ended: a failure that names the status, or Hermes' own
+# words for an account without credit. What it only writes about limits is none.
+_CLOSING = re.compile(
+    r"(?:failed|refused)\b[^.]{0,60}\b429\b|\berror(?:\s+code)?\W{0,3}429\b|\b429\W{1,3}too many requests"
+    r"|billing or credits exhausted:",
+    re.IGNORECASE,
+)
 
 
 class Refusal(NamedTuple):
@@ -50,6 +57,18 @@ def refusal(message: str, told: Any, now: int) -> Refusal:
     """
     said = retry_at(told, now) if told not in (None, "") else None
     return Refusal(" ".join(message.split())[:500], said if said is not None else _retry_at_in(message, now))
+
+
+def refusal_in(line: str | None, now: int) -> Refusal | None:
+    """Return the refusal that the last words of a worker tell of, or None.
+
+    For a worker that does not say so itself, because it does not load the plugin (failure mode F4).
+
+    Args:
+        line: the last line of its output that tells of trouble, or None.
+        now: epoch seconds.
+    """
+    return refusal(line, None, now) if line and _CLOSING.search(line) else None
 
 
 def retry_at(told: Any, now: int) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hermes_kanban_plugin.worker import quota
+from hermes_kanban_plugin import quota
 
 NOW = 1_700_000_000
 
@@ -84,3 +84,31 @@ def test_which_failures_are_limits(status: int | None, reason: str | None, expec
 
 def test_a_long_message_is_cut_and_one_line() -> None:
     assert len(quota.refusal("x\n" * 5000, None, NOW).error) == 500
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("API call failed after 3 retries: HTTP 429: rate limit reached", None),
+        ("API call failed after 3 retries: HTTP 429: slow down, try again in 77s", 77),
+        ("│ Error: 429 Too Many Requests (retry-after: 30) │", 30),
+        ("openai.RateLimitError: Error code: 429 - {'error': {'resets_in_seconds': 90}}", 90),
+        ("Billing or credits exhausted: HTTP 402: top up", None),
+    ],
+)
+def test_the_closing_line_of_a_worker_that_was_refused(line: str, seconds: int | None) -> None:
+    found = quota.refusal_in(line, NOW)
+    assert found is not None
+    assert found.error in line
+    assert found.retry_at == (None if seconds is None else NOW + seconds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        None, "", "All done!", "I made the client wait when it meets HTTP 429 errors.", "see issue 429: login fails",
+        "API call failed after 3 retries: HTTP 503: no quota service", "the rate limit is handled now, no test failed",
+    ],
+)  # fmt: skip
+def test_a_worker_that_only_speaks_of_limits_was_not_refused(line: str | None) -> None:
+    assert quota.refusal_in(line, NOW) is None
