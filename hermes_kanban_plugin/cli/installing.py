@@ -15,7 +15,8 @@ from hermes_kanban_plugin.requirements import DISTRIBUTION
 if TYPE_CHECKING:
     import argparse
 
-    from hermes_kanban_plugin.installation.plan import Change, Plan
+    from hermes_kanban_plugin.installation.changes import Change
+    from hermes_kanban_plugin.installation.plan import Plan
 
 NEXT_AFTER_SETUP = "next: hermes gateway restart, then: hermes-kanban status"
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.configuration import PLUGIN_ID
 from hermes_kanban_plugin.errors import SetupRefused
-from hermes_kanban_plugin.installation import enabling, files, folder, homes, journal, start_file, tab
+from hermes_kanban_plugin.installation import commands, enabling, files, folder, homes, journal, start_file, tab
+from hermes_kanban_plugin.installation.changes import Change
 from hermes_kanban_plugin.installation.journal import Journal
 
 if TYPE_CHECKING:
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.installation.files import Snapshot
     from hermes_kanban_plugin.installation.homes import Home
     from hermes_kanban_plugin.installation.start_file import Environment
-
-
-class Change(NamedTuple):
-    """One thing to do: bytes for a file, or a link to a folder (``link``); None for either means that it goes away."""
-
-    path: Path
-    what: str
-    seen: Snapshot | None = None
-    content: bytes | None = None
-    link: Path | None = None
 
 
 class Plan(NamedTuple):
@@ -83,7 +74,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
                 entries[key] = journal.note(entries.get(key), seen, change.content or b"")
             links += _link_folder(home, environment.clone, known) if environment.clone is not None else _link_tab(home)
         made = {str(change.path): str(change.link) for change in links}
-        words, obstacles = _add_words(environment)
+        words, obstacles = commands.add(environment)
         after = Journal(entries, {**known.links, **made})
         obstacles += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
         notes, above = _managed()
@@ -126,7 +117,7 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
             changes += _unlink_tab(home)
         if only:
             return Plan(changes, notes, obstacles, seen_journal, Journal(entries | left, links))
-        words, in_the_way = _remove_words(environment)
+        words, in_the_way = commands.remove(environment)
         rest = Journal(left) if left else None
         return Plan([*changes, *words], notes, [*obstacles, *in_the_way], seen_journal, rest)
 
@@ -270,45 +261,6 @@ def _taken_places(root: Path, only: Sequence[str] | None) -> list[Path]:
 
 def _unlink_tab(home: Home) -> list[Change]:
     return [Change(tab.place_in(home), "take our tab from hermes dashboard")] if tab.is_ours(home) else []
-
-
-# --- the shell words -----------------------------------------------------------------------------------------------
-
-
-def _add_words(environment: Environment) -> tuple[list[Change], list[str]]:
-    seen, wanted = start_file.look_at(environment), start_file.line_for(environment).encode()
-    changes = []
-    try:
-        if seen.content != wanted:
-            files.refuse_unwritable(seen)
-            changes.append(Change(seen.path, "add our words to hermes kanban", seen, wanted))
-        if environment.record is not None:
-            record = files.look(environment.record)
-            named = start_file.with_record(record.content or b"", wanted)
-            if record.content is not None and named != record.content:
-                files.refuse_unwritable(record)
-                changes.append(Change(record.path, "have pip remove that file too", record, named))
-    except SetupRefused as problem:
-        return [], [f"`hermes kanban` gets no words of ours: {problem}; hermes-kanban has them"]
-    return changes, []
-
-
-def _remove_words(environment: Environment) -> tuple[list[Change], list[str]]:
-    changes = []
-    try:
-        seen = start_file.look_at(environment)
-        if start_file.is_ours(seen):
-            files.refuse_unwritable(seen)
-            changes.append(Change(seen.path, "take our words from hermes kanban", seen, None))
-        if environment.record is not None:
-            record = files.look(environment.record)
-            rest = start_file.without_record(record.content or b"")
-            if record.content is not None and rest != record.content:
-                files.refuse_unwritable(record)
-                changes.append(Change(record.path, "as pip wrote it", record, rest))
-    except SetupRefused as problem:
-        return [], [f"{problem}; our words in `hermes kanban` stay, and do nothing where we are not enabled"]
-    return changes, []
 
 
 # --- what is not ours to change ------------------------------------------------------------------------------------

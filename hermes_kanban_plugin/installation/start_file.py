@@ -34,11 +34,13 @@ class Environment(NamedTuple):
     """The Python environment that runs Hermes: where its start-up files are, and how we are installed in it.
 
     ``record`` is the RECORD of our distribution; ``clone`` is the folder of a directory install, which has none.
+    ``scripts`` is where the environment has its programs, or None where ours would not run as one.
     """
 
     folder: Path
     record: Path | None
     clone: Path | None
+    scripts: Path | None = None
 
 
 def find() -> Environment:
@@ -46,13 +48,17 @@ def find() -> Environment:
     folders = _site_folders()
     for distribution in Distribution.discover(name=DISTRIBUTION, path=[str(folder) for folder in folders]):
         record = distribution.locate_file("") / Path(getattr(distribution, "_path", "")).name / "RECORD"
-        return Environment(Path(str(record)).parent.parent, Path(str(record)), None)
-    return Environment(folders[0], None, Path(__file__).resolve().parents[2])
+        return Environment(Path(str(record)).parent.parent, Path(str(record)), None, _scripts())
+    return Environment(folders[0], None, Path(__file__).resolve().parents[2], _scripts())
 
 
 def runs_the_host() -> bool:
     """Say whether this interpreter is the one that runs Hermes."""
     return host.is_installed()
+
+
+def _scripts() -> Path | None:
+    return Path(sysconfig.get_path("scripts")) if os.name == "posix" else None
 
 
 def _site_folders() -> list[Path]:

@@ -345,6 +345,7 @@ def test_a_clone_without_a_distribution(clone: tuple[Machine, Path]) -> None:
     assert machine.hermes("kanban", "status").returncode == 1
     assert machine.hermes("-p", "worker", "kanban", "status").returncode == 1
     assert "dispatcher never ran here" in machine.slash("status")[0]
+    assert machine.ours("status").stdout.startswith("dispatcher never ran here")
     away = folder.with_name("away")
     folder.rename(away)
     assert machine.kanban("list") == "(no matching tasks)\n"
@@ -352,3 +353,4 @@ def test_a_clone_without_a_distribution(clone: tuple[Machine, Path]) -> None:
     machine.run(*command, "setup", "--undo", cwd=folder)
     assert not link.is_symlink()
     assert machine.files() == before
+    assert not (machine.venv / "bin" / "hermes-kanban").exists()

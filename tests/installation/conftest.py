@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hermes_kanban_plugin.installation import plan
-from hermes_kanban_plugin.installation.plan import Change, Plan
+from hermes_kanban_plugin.installation.changes import Change
+from hermes_kanban_plugin.installation.plan import Plan
 from hermes_kanban_plugin.installation.start_file import Environment
 
 RECORD = "hermes_kanban_plugin/__init__.py,sha256=abc,12\nhermes_kanban_plugin-0.1.0.dist-info/RECORD,,\n"
