@@ -104,14 +104,15 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
         for home in homes.find(root, only):
             key = str(home.config)
             entry = entries.pop(key, None)
+            disabling: list[Change] = []
             if entry is not None or lost:
                 try:
-                    changes += _disable(home, entry)
+                    disabling = _disable(home, entry)
                 except SetupRefused as problem:
                     obstacles.append(f"{problem}. It was left as it is")
                     left |= {key: entry} if entry is not None else {}
-            elif _is_enabled_by_hand(home):
-                notes.append(_by_hand(home))
+            changes += disabling
+            notes += _enabled_by_hand(home, disabling)
             changes += _unlink_folder(home, links.pop(str(folder.place_in(home)), None))
             links.pop(str(tab.place_in(home)), None)
             changes += _unlink_tab(home)
@@ -198,16 +199,17 @@ def _disable(home: Home, entry: journal.Entry | None) -> list[Change]:
     return [Change(home.config, f"disable {PLUGIN_ID}, keep the rest", seen, None if gone else content)]
 
 
-def _is_enabled_by_hand(home: Home) -> bool:
+def _enabled_by_hand(home: Home, disabling: Sequence[Change]) -> list[str]:
+    """Return that a home loads us still when setup is taken back, because somebody else enabled us there."""
     try:
-        return enabling.read(files.look(home.config).text).enabled
+        text = (disabling[0].content or b"").decode() if disabling else files.look(home.config).text
+        traces = enabling.read(text)
     except SetupRefused:
-        return False  # a file that nobody can read enables nothing, and is none of our business here
-
-
-def _by_hand(home: Home) -> str:
+        return []  # a file that nobody can read enables nothing, and is none of our business here
+    if not traces.enabled or traces.disabled:
+        return []
     profile = "" if home.profile == homes.ROOT_PROFILE else f" -p {home.profile}"
-    return f"{home.config} enables it, and not through setup: hermes{profile} plugins disable {PLUGIN_ID}"
+    return [f"{home.config} enables it, and not through setup: hermes{profile} plugins disable {PLUGIN_ID}"]
 
 
 def _traces(seen: Snapshot) -> Traces:

@@ -208,6 +208,19 @@ def test_undo_keeps_what_was_there_before_setup(place) -> None:
     assert "not through setup" in made.notes[0]
 
 
+@pytest.mark.parametrize("edited", [True, False])
+def test_undo_says_that_it_was_enabled_before_setup(place, edited: bool) -> None:
+    """``hermes plugins install --enable`` did it: the next gateway would dispatch through us all the same."""
+    place.write("plugins: {enabled: [hermes-kanban]}\n")
+    place.setup()
+    if edited:
+        place.config.write_text(place.config.read_text() + "new: 1\n")
+    made = plan.for_undo(place.root, None, place.environment)
+    assert made.changes != []
+    (note,) = made.notes
+    assert note.endswith("hermes plugins disable hermes-kanban")
+
+
 def test_undo_in_some_profiles(place) -> None:
     place.write(MINE)
     one = place.write("a: 1\n", "one")
