@@ -235,8 +235,8 @@ def _waiting(facts: BoardFacts, answers: Mapping[str, Answer], told: set[str]) -
         said = answers.get(case.task.id)
         if said is None or said.next.by is not By.TIMER or case.task.id in told:
             continue
-        if case.task.status in ("ready", "review"):
-            verb = "retry" if said.code in _LIFTABLE else None
+        if case.task.status in ("ready", "review", "scheduled"):
+            verb = "unblock" if said.code == "scheduled" else "retry" if said.code in _LIFTABLE else None
             found.append(
                 {
                     "task_id": case.task.id,

@@ -85,6 +85,7 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "later": found.later[:MAX_ITEMS],
         "later_count": len(found.later),
         "waiting": found.waiting[:MAX_ITEMS],
+        "waiting_count": len(found.waiting),
         "notes": [*found.notes, *_about_settings(runtime)],
         "stale": len(found.stale),
         "running": _running(rows, facts),

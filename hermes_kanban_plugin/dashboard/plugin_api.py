@@ -148,7 +148,7 @@ def read_charts(board: str | None = None) -> dict[str, Any]:
         return charts.draw(opened)
 
 
-@router.get("/tasks/{task_id}")
+@router.get("/tasks/{task_id:path}")
 def read_task(task_id: str, board: str | None = None) -> dict[str, Any]:
     """Return the story of one task."""
     with _serving(board) as (runtime, opened):

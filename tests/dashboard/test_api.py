@@ -217,6 +217,21 @@ def test_the_story_of_a_task(page: Page, workshop: Workshop) -> None:
     assert wait_for(lambda: page.get(f"tasks/{task_id}")["log"], "the output") == "hello"
 
 
+def test_an_id_with_a_slash_has_a_story_too(page: Page, workshop: Workshop) -> None:
+    task_id = add(workshop, title="theirs")
+    workshop.board.writer.execute("UPDATE tasks SET id = 'team/7' WHERE id = ?", (task_id,))
+    assert page.get("tasks/team%2F7")["title"] == "theirs"
+
+
+def test_of_many_waits_the_first_are_shown_and_all_are_counted(page: Page, workshop: Workshop) -> None:
+    now = workshop.board.clock.now()
+    for number in range(103):
+        add(workshop, title=f"night {number}", start_at=now + 5000 - number)
+    shown = page.get("overview")
+    assert (shown["waiting_count"], len(shown["waiting"])) == (103, 100)
+    assert shown["waiting"][0]["title"] == "night 102"
+
+
 def test_a_long_story_keeps_its_end(page: Page, workshop: Workshop) -> None:
     task_id = add(workshop)
     for number in range(103):

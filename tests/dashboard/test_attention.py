@@ -170,6 +170,20 @@ def test_a_task_that_waits_for_its_time_can_be_hurried_and_alarms_nobody(scene: 
     assert (item["title"], item["at"] - scene.clock.now(), item["action"]["verb"]) == ("limited", 240, "retry")
 
 
+def test_a_task_that_is_to_start_later_is_shown_with_its_time(scene: Scene) -> None:
+    at = scene.clock.now() + 7200
+    task_id = scene.add(title="at night", start_at=at)
+    found = sorted_out(scene)
+    assert (found.now, found.later) == ([], [])
+    (item,) = found.waiting
+    assert (item["title"], item["at"]) == ("at night", at)
+    assert item["action"]["verb"] == "unblock"
+    assert item["action"]["seen"] == {"status": "scheduled", "run_id": 0, "lock": ""}
+    scene.spoil("DELETE FROM kp_timers")
+    found = sorted_out(scene)
+    assert (found.waiting, [item["task_id"] for item in found.later]) == ([], [task_id]), "nothing else wakes it"
+
+
 @pytest.mark.parametrize("state", [State.DEAD, State.SILENT, State.STOPPED, State.NEVER])
 @pytest.mark.parametrize("cause", ["rate_limited", "crashed"])
 def test_a_wait_can_be_cut_short_while_nobody_dispatches(scene: Scene, cause: str, state: State) -> None:

@@ -186,7 +186,7 @@ def test_what_waits_for_its_time_can_be_hurried_while_nobody_dispatches(desk: De
     waits = "UPDATE kp_runs SET cause = 'rate_limited', retry_at = ? WHERE run_id = ?"
     desk.board.writer.execute(waits, [desk.board.clock.now() + 3600, lease.run_id])
     desk.open()
-    desk.browser.wait_text("#hk-waiting", "Starts again when somebody dispatches")
+    desk.browser.wait_text("#hk-waiting", "Starts when somebody dispatches")
     desk.browser.click("button", "Retry now: call the provider")
     desk.browser.wait_text(NEWS, f"{limited} does not wait any longer")
     desk.browser.wait_for(lambda: desk.browser.count("#hk-waiting") == 0, "the list to empty")

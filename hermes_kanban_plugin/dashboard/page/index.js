@@ -232,7 +232,7 @@
   function Waiting({ data, busy, onAct, onOpen }) {
     if (!data.waiting.length) return null;
     // By itself means by a dispatcher; a person can cut a wait short meanwhile, so that it starts with the first tick.
-    const title = data.dispatcher.tone === "bad" ? "Starts again when somebody dispatches" : "Starts again by itself";
+    const title = data.dispatcher.tone === "bad" ? "Starts when somebody dispatches" : "Starts by itself";
     return h(Card, { id: "hk-waiting", title },
       h("ul", { className: "hk-list" }, data.waiting.map((item) =>
         h("li", { key: item.task_id, className: "hk-item", "data-level": "info" },
@@ -242,7 +242,8 @@
             h("p", { className: "hk-reason" }, item.reason)),
           item.action
             ? h(Act, { label: item.action.label, name: item.title, disabled: busy, onClick: () => onAct(item.action, item.title) })
-            : null))));
+            : null))),
+      data.waiting_count > data.waiting.length ? h("p", { className: "hk-quiet" }, `And ${data.waiting_count - data.waiting.length} more: hermes-kanban list`) : null);
   }
 
   /* ---- running work ------------------------------------------------------------------------------------------ */
