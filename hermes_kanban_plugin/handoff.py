@@ -17,6 +17,15 @@ MAX_FILES = 40
 # What is kept of the last words; a model's closing message fits in.
 MAX_WORDS = 4000
 
+# Of each comment Hermes shows a worker the first 2,048 characters (0.19.0, build_worker_context).
+MAX_BRIEFING = 2000
+_ROOM_FOR_ERROR, _ROOM_FOR_FILES, _ROOM_FOR_DIFFERENCE = 200, 500, 300
+_LAST_WORDS = "Its last words:\n"
+_NEXT = (
+    "Next: look at what is there, do only what is missing, then call kanban_complete with a summary, or "
+    "kanban_block if it cannot be done."
+)
+
 # Ends after which the work may be nearly there, so that the next attempt should see it.
 WORTH_KEEPING = frozenset({Cause.PROTOCOL_VIOLATION, Cause.BUDGET_EXHAUSTED, Cause.TIMED_OUT, Cause.CRASHED})
 
@@ -55,27 +64,41 @@ class Remains(NamedTuple):
 
 
 def briefing(run_id: int, cause: Cause, error: str, remains: Remains) -> str:
-    """Return the comment that the next worker of the task reads, and a person if there is no next worker."""
+    """Return the comment that the next worker of the task reads, and a person if there is no next worker.
+
+    It has every part within what a worker is shown of a comment; the rest is in the facts on the run.
+    """
     ending = (
         "ended without kanban_complete or kanban_block"
         if cause is Cause.PROTOCOL_VIOLATION
-        else f"did not finish: {error}"
+        else f"did not finish: {_beginning(error, _ROOM_FOR_ERROR)}"
     )
     parts = [f"Run {run_id} {ending}. What it left is still here; do not begin from scratch."]
     if remains.changes.files:
         parts.append(_list_files(remains.changes))
     if remains.changes.difference:
-        parts.append(f"The difference to the last commit:\n{remains.changes.difference}")
-    words = remains.last_words.strip()[-MAX_WORDS:]
-    parts.append(f"Its last words:\n{words}" if words else "It printed nothing.")
-    parts.append(
-        "Next: look at what is there, do only what is missing, then call kanban_complete with a summary, or "
-        "kanban_block if it cannot be done."
-    )
+        difference = _beginning(remains.changes.difference, _ROOM_FOR_DIFFERENCE)
+        parts.append(f"The difference to the last commit:\n{difference}")
+    room = MAX_BRIEFING - len("\n\n".join([*parts, _LAST_WORDS, _NEXT]))
+    words = remains.last_words.strip()
+    parts.append(f"{_LAST_WORDS}{_end(words, room)}" if words else "It printed nothing.")
+    parts.append(_NEXT)
     return "\n\n".join(parts)
 
 
 def _list_files(changes: Changes) -> str:
-    lines = "\n".join(f"- {name}" for name in changes.files)
-    more = f"\n- and {changes.more} more" if changes.more else ""
-    return f"Files it changed:\n{lines}{more}"
+    lines: list[str] = []
+    for name in changes.files:
+        if lines and sum(map(len, lines)) + len(name) > _ROOM_FOR_FILES:
+            break
+        lines.append(f"- {name}\n")
+    left = len(changes.files) - len(lines) + changes.more
+    return f"Files it changed:\n{''.join(lines)}{f'- and {left} more' if left else ''}".rstrip()
+
+
+def _beginning(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _end(text: str, room: int) -> str:
+    return text if len(text) <= room else f"…{text[1 - room :]}"

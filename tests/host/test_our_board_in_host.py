@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hermes_kanban_plugin.board import Board
+from hermes_kanban_plugin.causes import Cause
 from hermes_kanban_plugin.clock import Clock
+from hermes_kanban_plugin.handoff import Changes, Remains
 from hermes_kanban_plugin.models import Status
-from hermes_kanban_plugin.store.outcomes import Handoff
+from hermes_kanban_plugin.store import outcomes
+from hermes_kanban_plugin.store.outcomes import Failure, Handoff
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.testing import claim_one, make_board, violations
 
@@ -132,3 +135,17 @@ def test_what_the_host_does_with_it_is_what_we_read(house: House) -> None:
         assert board.task(tasks["scheduled"]).status == "archived"
         assert board.task(tasks["blocked"]).status == "blocked", "nobody opened our gate"
     assert violations(house.database) == []
+
+
+def test_the_next_worker_is_shown_all_parts_of_an_unfinished_hand_off(house: House) -> None:
+    """The host cuts each comment of a worker's context; the last words and what to do must not be cut off."""
+    changes = Changes([f"{'deep/' * 30}file-{number}.py" for number in range(40)], 0, "d" * 2000)
+    remains = Remains("w" * 4000 + " and chapter nine is missing", changes, 0, None, 900)
+    with make_board(house.database, Clock()) as board:
+        task_id = board.create_task(title="write a book", assignee="worker")
+        failure = Failure(Cause.PROTOCOL_VIOLATION, "no final call", {}, remains=remains)
+        outcomes.fail(board.writer, claim_one(board, task_id), failure, board.clock.now())
+    shown = house.host().ask(f"kb.build_worker_context(conn, {task_id!r})")
+    thread = shown[shown.index("## Comment thread") :]
+    for part in ("do not begin from scratch", "file-0.py", "chapter nine is missing", "call kanban_complete"):
+        assert part in thread

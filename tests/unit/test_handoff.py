@@ -37,6 +37,26 @@ def test_endless_words_are_cut_to_their_end() -> None:
     assert len(remains.facts()["last_words"]) == handoff.MAX_WORDS
 
 
+def test_all_parts_are_there_in_what_a_worker_is_shown_of_a_comment() -> None:
+    """Hermes shows the first 2,048 characters of each: what is to be done must not be behind them."""
+    names = [f"{'deep/' * 30}file-{number}.py" for number in range(40)]
+    remains = Remains("w" * 9000 + " and then the end", Changes(names, 7, "d" * 2000), 0, None, 12)
+    text = handoff.briefing(123_456, Cause.TIMED_OUT, "e" * 500, remains)
+    assert len(text) <= 2048
+    assert text.startswith("Run 123456 did not finish: eee")
+    assert "call kanban_complete with a summary" in text
+    assert "w and then the end" in text
+    assert "file-0.py" in text
+    assert "dddd" in text
+    named = sum(f"file-{number}.py" in text for number in range(40))
+    assert f"- and {47 - named} more" in text
+
+
+def test_short_parts_leave_their_room_to_the_last_words() -> None:
+    text = handoff.briefing(7, Cause.CRASHED, "exit 3", Remains("x" * 5000, Changes(), 3, None, 1))
+    assert 1900 < len(text) <= 2048
+
+
 def test_the_facts_can_be_stored() -> None:
     assert Remains("words", CHANGES, 0, None, 12).facts() == {
         "last_words": "words", "changed_files": ["report.md", "src/main.py"], "more_changed_files": 3,
