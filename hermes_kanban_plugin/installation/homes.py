@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROOT_PROFILE = "default"
+PROFILES = "profiles"
 _PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -41,7 +42,7 @@ def find(root: Path, only: Sequence[str] | None = None) -> list[Home]:
     Raises:
         InvalidArgument: there is no such profile.
     """
-    folder = root / "profiles"
+    folder = root / PROFILES
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     profiles = [one for one in entries if one.is_dir() and one.name != ROOT_PROFILE and _PROFILE.fullmatch(one.name)]
     homes = [Home(ROOT_PROFILE, root), *(Home(one.name, one) for one in profiles)]

@@ -7,9 +7,11 @@ read it.
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hermes_kanban_plugin.installation import enabling, files
+from hermes_kanban_plugin.installation import enabling, files, homes
+from hermes_kanban_plugin.locations import SETTINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 NAME = "hermes-kanban-setup.json"
 _VERSION = 1
+# What a path that we write down has at the top of its home.
+_TOPS = ((SETTINGS,), ("plugins",))
 
 
 class Entry(NamedTuple):
@@ -59,14 +63,27 @@ def path_in(root: Path) -> Path:
     return root / "kanban" / NAME
 
 
-def load(seen: Snapshot) -> Journal | None:
-    """Return what a journal says, or None for one that is missing or unreadable."""
+def load(seen: Snapshot, root: Path) -> Journal | None:
+    """Return what a journal says, or None for one that is missing or unreadable.
+
+    Args:
+        seen: the journal.
+        root: the root home as it is now; one that was moved or mounted elsewhere took its journal with it.
+    """
     try:
         document = json.loads(seen.content or b"")
-        entries = {path: _entry(one) for path, one in document["files"].items()}
-        return Journal(entries, {str(path): str(target) for path, target in document["links"].items()})
+        entries = {_moved(path, root): _entry(one) for path, one in document["files"].items()}
+        return Journal(entries, {_moved(path, root): str(target) for path, target in document["links"].items()})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _moved(path: str, root: Path) -> str:
+    """Return where a file of a home is by now: the last parts of its path, below this root."""
+    parts = PurePath(path).parts
+    length = next((number for number in (1, 2, 3) if parts[-number:][:1] in _TOPS), 1)
+    home = parts[-length - 2 : -length] if parts[-length - 2 : -length - 1] == (homes.PROFILES,) else ()
+    return str(root.joinpath(*home, *parts[-length:]))
 
 
 def _entry(document: dict[str, Any]) -> Entry:

@@ -60,7 +60,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
     with _planning():
         _refuse_another_python()
         seen_journal = files.look(journal.path_in(root))
-        known = journal.load(seen_journal) or Journal()
+        known = journal.load(seen_journal, root) or Journal()
         entries = dict(known.entries)
         changes: list[Change] = []
         links: list[Change] = []
@@ -93,7 +93,7 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
     """
     with _planning():
         seen_journal = files.look(journal.path_in(root))
-        known = journal.load(seen_journal)
+        known = journal.load(seen_journal, root)
         entries, links = (dict(known.entries), dict(known.links)) if known is not None else ({}, {})
         # Without a journal there is one other sign that setup was here.
         lost = known is None and start_file.is_ours(start_file.look_at(environment))

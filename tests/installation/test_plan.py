@@ -284,6 +284,21 @@ def test_undo_of_a_profile_that_is_gone(place) -> None:
     assert not gone.parent.exists()
 
 
+@pytest.mark.parametrize("name", ["moved", "plugins", "config.yaml"])
+def test_undo_in_a_home_that_was_moved(place, name: str) -> None:
+    """Or is mounted elsewhere: the paths in the journal are those of then."""
+    place.write(MINE)
+    place.write("a: 1\n", "one")
+    place.profile("two")
+    before = place.files()
+    place.setup()
+    was, place.root = place.root, place.root.rename(place.root.with_name(name))
+    assert place.plan().changes == []
+    place.undo()
+    place.root.rename(was)
+    assert place.files() == before
+
+
 def test_the_journal_says_what_it_has_to(place) -> None:
     place.write(MINE)
     place.setup()
