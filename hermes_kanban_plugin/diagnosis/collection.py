@@ -6,6 +6,7 @@ off is named.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,11 +29,13 @@ from hermes_kanban_plugin.diagnosis.facts import (
     Thresholds,
     Timeline,
     Turn,
+    Unstoppable,
 )
 from hermes_kanban_plugin.models import HeldRun, Task
 from hermes_kanban_plugin.store.flags import PAUSED
 from hermes_kanban_plugin.store.rows import Sieve
 from hermes_kanban_plugin.store.survey import Survey
+from hermes_kanban_plugin.store.values import number
 
 if TYPE_CHECKING:
     import sqlite3
@@ -125,6 +128,7 @@ def collect(
             runless=tuple(_runless(row) for row in survey.runless(STRAYS)),
             stray_locks=tuple(_stray_lock(row) for row in survey.stray_locks(STRAYS)),
             stray_runs=tuple(_stray_run(row) for row in survey.stray_runs(STRAYS)),
+            unstoppable=tuple(_unstoppable(row) for row in survey.unstoppable(STRAYS)),
             gates=tuple(_gate(row) for row in gates),
             links=tuple(links),
             linked={str(row["id"]): _linked(row) for row in linked},
@@ -213,6 +217,16 @@ def _stray_lock(row: Row) -> Stray:
 
 def _stray_run(row: Row) -> Stray:
     return Stray(row["task_id"], row["status"], row["id"])
+
+
+def _unstoppable(row: Row) -> Unstoppable:
+    try:
+        pids = json.loads(row["payload"])["pids"]
+    except (KeyError, TypeError, ValueError):
+        pids = []  # somebody else wrote it; that they would not end is true all the same
+    listed = pids if isinstance(pids, list) else []
+    known = tuple(str(pid) for pid in listed if type(pid) is int)
+    return Unstoppable(row["task_id"], row["run_id"], number(row["created_at"]) or 0, known)
 
 
 def _timeline(survey: Survey, now: int) -> Timeline:

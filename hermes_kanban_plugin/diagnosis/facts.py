@@ -158,6 +158,15 @@ class Stray(NamedTuple):
     lock: str | None = None
 
 
+class Unstoppable(NamedTuple):
+    """A run that was told to end, and processes of it that would not: since when, epoch seconds, and their pids."""
+
+    task_id: str
+    run_id: int
+    at: int
+    pids: tuple[str, ...]
+
+
 class Outage(Frozen):
     """Several tasks that fail the same way: they wait for a probe."""
 
@@ -258,6 +267,7 @@ class BoardFacts:
     runless: tuple[Stray, ...] = ()
     stray_locks: tuple[Stray, ...] = ()
     stray_runs: tuple[Stray, ...] = ()
+    unstoppable: tuple[Unstoppable, ...] = ()
     gates: tuple[Gate, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     linked: Mapping[str, Linked] = field(default_factory=dict)

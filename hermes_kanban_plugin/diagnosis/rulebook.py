@@ -16,7 +16,7 @@ KINDS = (
     "database_on_network_file_system", "dependency_cycle", "dependency_deadlock", "dispatcher_silent", "illegal_pair",
     "invalid_task_skills", "late_completion", "looked_at_in_part", "orphaned_run", "outage", "quota_wait",
     "ready_not_runnable", "repeated_failures", "sqlite_version_risk", "stale_running_claim", "stray_lock",
-    "stuck_in_blocked", "unreadable_row",
+    "stuck_in_blocked", "unreadable_row", "unstoppable_run",
 )  # fmt: skip
 _MODULES = (ground, runs, gates, failures, dependencies, waiting)
 

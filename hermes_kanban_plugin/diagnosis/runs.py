@@ -17,7 +17,7 @@ from hermes_kanban_plugin.identity import Verdict
 if TYPE_CHECKING:
     from typing import Any
 
-    from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Stray
+    from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Stray, Unstoppable
     from hermes_kanban_plugin.dispatch.reaper import Orphan
     from hermes_kanban_plugin.store.rows import Unreadable
 
@@ -29,6 +29,7 @@ def findings(facts: BoardFacts) -> list[Finding]:
     return [
         *(found for orphan in suspects if (found := _suspect(orphan, facts)) is not None),
         *(found for orphan in facts.lingering if (found := _left_over(orphan, facts)) is not None),
+        *(_unstoppable(run, facts) for run in facts.unstoppable),
         *(_unreadable(row, facts) for row in facts.unreadable),
         *(_without_run(stray) for stray in facts.runless),
         *(_stray_lock(stray) for stray in facts.stray_locks),
@@ -51,12 +52,23 @@ def _suspect(orphan: Orphan, facts: BoardFacts) -> Finding | None:
 def _left_over(orphan: Orphan, facts: BoardFacts) -> Finding | None:
     """Judge a closed run whose processes live on: nothing starts on its task meanwhile."""
     run = orphan.run
-    if not reaper.overstays(orphan, facts.now, facts.lease_seconds):
+    told = run.run_id in {one.run_id for one in facts.unstoppable}
+    if told or not reaper.overstays(orphan, facts.now, facts.lease_seconds):
         return None
     age = span(facts.now - run.closed_at) if run.closed_at else "long"
     sentence = f"run {run.run_id} of {run.task_id} was closed {age} ago, but processes of it still live"
     return Finding(kind="orphaned_run", level=Level.WARNING, sentence=sentence, task_id=run.task_id, run_id=run.run_id,
                    evidence=_seen(orphan, facts), fix=own("scan"))  # fmt: skip
+
+
+def _unstoppable(run: Unstoppable, facts: BoardFacts) -> Finding:
+    """Name what a supervisor may not signal: only somebody who may can end it."""
+    which = "process" if len(run.pids) == 1 else "processes"
+    pids = ", ".join(run.pids)
+    sentence = f"run {run.run_id} of {run.task_id} was told to end, but its {which} {pids} may not be stopped from here"
+    evidence = {"pids": list(run.pids), "since": run.at, "ago": facts.now - run.at}
+    return Finding(kind="unstoppable_run", level=Level.ERROR, sentence=sentence, task_id=run.task_id, run_id=run.run_id,
+                   evidence=evidence, fix=f"kill -KILL {' '.join(run.pids)}")  # fmt: skip
 
 
 def _seen(orphan: Orphan, facts: BoardFacts) -> dict[str, Any]:

@@ -212,10 +212,11 @@ def kept(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def record_exit(connection: sqlite3.Connection, lease: Lease, facts: ExitFacts, now: int) -> None:
-    """Keep how the worker ended, and that nothing of it is left, beside its run; it changes no task.
+def record_exit(connection: sqlite3.Connection, lease: Lease, facts: ExitFacts, now: int | None) -> None:
+    """Keep how the worker ended, and since when nothing of it is left, beside its run; it changes no task.
 
-    Allowed for a run that is not current any more too.
+    Allowed for a run that is not current any more too. None means that something of it lives on, so that nothing may
+    start beside it.
     """
     values = {"run_id": lease.run_id, "task_id": lease.task_id, "now": now, **facts._asdict()}
     with immediate(connection):

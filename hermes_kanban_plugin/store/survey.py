@@ -139,6 +139,11 @@ OLDEST_TASK = "SELECT min(created_at) FROM tasks"
 FUTURE_TASKS = "SELECT count(*) AS tasks FROM tasks WHERE created_at > :latest"
 
 OPEN_OUTAGES = "SELECT * FROM kp_outages WHERE closed_at IS NULL ORDER BY id LIMIT :limit"
+# Of the runs that hold a task, or were closed while something of them lives on.
+UNSTOPPABLE = """
+SELECT task_events.task_id, task_events.run_id, task_events.payload, task_events.created_at
+FROM kp_runs JOIN task_events ON task_events.run_id = kp_runs.run_id AND task_events.kind = 'stop_failed'
+WHERE kp_runs.ended_at IS NULL ORDER BY task_events.id LIMIT :limit"""
 FLAGS = "SELECT name, value, actor, since FROM kp_flags ORDER BY name LIMIT :limit"
 
 
@@ -257,6 +262,10 @@ class Survey:
     def outages(self, limit: int) -> list[Row]:
         """Return the outages that are not over."""
         return self._pane.rows(OPEN_OUTAGES, limit=limit)
+
+    def unstoppable(self, limit: int) -> list[Row]:
+        """Return which processes of a run would not end, of those that have not ended since."""
+        return self._pane.rows(UNSTOPPABLE, limit=limit)
 
     def flags(self, limit: int) -> list[Row]:
         """Return what a person set on the whole board."""

@@ -24,11 +24,10 @@ from hermes_kanban_plugin.rules import EXIT_TRY_LATER
 from hermes_kanban_plugin.store import briefings, cleanups, leases, outcomes
 from hermes_kanban_plugin.store.connection import open_reader, open_writer
 from hermes_kanban_plugin.store.transaction import immediate
-from hermes_kanban_plugin.supervisor import changes, output
+from hermes_kanban_plugin.supervisor import changes, output, stubborn, sweep
 from hermes_kanban_plugin.supervisor.alarm import Alarm
 from hermes_kanban_plugin.supervisor.order import Order
 from hermes_kanban_plugin.supervisor.staleness import Limits, Pulse, is_stale
-from hermes_kanban_plugin.supervisor.sweep import end_leftovers
 from hermes_kanban_plugin.supervisor.verdicts import Decision, Stop, decide
 from hermes_kanban_plugin.supervisor.worker import Ending, Worker, fork
 
@@ -84,6 +83,7 @@ class Supervisor:
         self._renewed = 0.0
         self._pulse = Pulse(None, 0.0)
         self._silence = 0.0
+        self._told = False
 
     def run(self) -> int:
         """Carry the order out; returns the exit status of the supervisor."""
@@ -130,9 +130,9 @@ class Supervisor:
         worker.release()
         testpoints.reach("supervisor.after_release")
         self._watch(worker)
-        end_leftovers(worker, self.order.lease, self.order.grace_seconds, self._keep_lease)
+        living = sweep.end_leftovers(worker, self.order.lease, self.order.grace_seconds, self._keep_lease)
         testpoints.reach("supervisor.before_record")
-        self._record(worker.bury(), worker.launch_problem())
+        self._record(worker.bury(), worker.launch_problem(), living)
         testpoints.reach("supervisor.after_record")
         wake.nudge(self.order.root)
         self._clean_up()
@@ -205,6 +205,14 @@ class Supervisor:
             worker.signal_group(signal.SIGCONT)  # a stopped process must wake up to see the TERM
         elif now - self._stopped_at >= self.order.grace_seconds:
             worker.signal_group(signal.SIGKILL)
+            if now - self._stopped_at >= self.order.grace_seconds + sweep.PROOF_SECONDS and not self._told:
+                self._tell(sweep.group_members(worker.pid))
+
+    def _tell(self, pids: list[int]) -> None:
+        """Tell people of what may not be stopped; a board that is busy is tried again at the next look."""
+        with suppress(sqlite3.Error, BoardUnusable):
+            stubborn.tell(self._writer, self.order.lease, pids, self.clock.now())
+            self._told = True
 
     def _announce(self) -> None:
         """Say on the board why the worker is stopped, so that it does not take the signal for an interruption."""
@@ -212,15 +220,22 @@ class Supervisor:
             with suppress(CallerMistake, sqlite3.Error):  # then it may; it is stopped in any case
                 leases.note_stop(self._writer, self.order.lease, self.stop)
 
-    def _record(self, ending: Ending, problem: str | None) -> None:
-        """Write how it ended; a run that already ended on the board (its worker spoke, or it lost it) keeps its end."""
+    def _record(self, ending: Ending, problem: str | None, living: list[int]) -> None:
+        """Write how it ended; a run that already ended on the board (its worker spoke, or it lost it) keeps its end.
+
+        While something of it lives on that would not end, nothing may start beside it, and this supervisor stays.
+        """
         first, last = (
             redaction.redact(part(self.order.log, self._log_began)) or None for part in (output.head, output.tail)
         )
         facts = outcomes.ExitFacts(*ending, last_output=last, first_output=first)
         decision = self._decide(ending, problem, last)
         left = self._look_around(decision, facts)
-        self._insist(lambda: self._write(decision, facts, left))
+        self._insist(lambda: self._write(decision, facts, left, living))
+        if living:
+            wake.nudge(self.order.root)
+            stubborn.wait_until_gone(living, self.order.lease)
+            self._insist(lambda: outcomes.record_exit(self._writer, self.order.lease, facts, self.clock.now()))
 
     def _decide(self, ending: Ending, problem: str | None, words: str | None) -> Decision:
         if problem is not None:
@@ -254,8 +269,8 @@ class Supervisor:
         runtime = int(self.clock.monotonic() - self._started)
         return Remains(facts.last_output or "", found, facts.exit_code, facts.exit_signal, runtime)
 
-    def _write(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None) -> None:
-        """Write the end of the run and the end of its processes in one transaction."""
+    def _write(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None, living: list[int]) -> None:
+        """Write the end of the run, and the end of its processes or which of them live on, in one transaction."""
         lease, now = self.order.lease, self.clock.now()
         with immediate(self._writer):
             try:
@@ -264,7 +279,9 @@ class Supervisor:
                 if left is not None:
                     briefings.leave_afterwards(self._writer, lease, left, now)
             testpoints.reach("supervisor.in_record")
-            outcomes.record_exit(self._writer, lease, facts, now)
+            outcomes.record_exit(self._writer, lease, facts, None if living else now)
+            if living:
+                stubborn.tell(self._writer, lease, living, now)
 
     def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None, now: int) -> None:
         lease, cause, payload = self.order.lease, decision.cause, self._payload(facts)

@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.supervisor.worker import Worker
 
 POLL_SECONDS = 0.02
+# After KILL: longer than any process needs that may be killed at all.
+PROOF_SECONDS = 5.0
 # A process may be born behind the back of one look; two empty ones in a row are taken for proof.
 EMPTY_LOOKS = 2
 
 
-def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float, meanwhile: Callable[[], None]) -> None:
+def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float, meanwhile: Callable[[], None]) -> list[int]:
     """End everything that is left of a worker that ended and was not buried yet: TERM, grace, KILL, proof.
 
     ``meanwhile`` is called at each look, so that the lease does not end before the end of a long grace.
+
+    Returns:
+        what would not end, which belongs to another user or waits in the kernel; as a rule nothing.
     """
     deadline = time.monotonic() + grace_seconds
     asked: set[int] = set()
@@ -41,7 +46,10 @@ def end_leftovers(worker: Worker, lease: Lease, grace_seconds: float, meanwhile:
                 asked.add(pid)
                 _signal(pid, signal.SIGKILL if late else signal.SIGTERM, _belongs(worker.pid, lease))
         meanwhile()
+        if left and time.monotonic() >= deadline + PROOF_SECONDS:
+            return left
         time.sleep(POLL_SECONDS if left else 0)
+    return []
 
 
 def group_members(group: int) -> list[int]:

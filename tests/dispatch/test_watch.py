@@ -16,10 +16,11 @@ import pytest
 from hermes_kanban_plugin import identity, wake
 from hermes_kanban_plugin.dispatch.ramp import Ramp
 from hermes_kanban_plugin.dispatch.reaper import Orphan
-from hermes_kanban_plugin.dispatch.stops import Stops
+from hermes_kanban_plugin.dispatch.stops import RETRY_SECONDS, Stops
 from hermes_kanban_plugin.dispatch.watch import Watch
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import HeldRun
+from hermes_kanban_plugin.testing import FakeClock
 from hermes_kanban_plugin.wake import Ear
 
 ALIVE = Verdict.ALIVE
@@ -133,8 +134,9 @@ def test_a_stubborn_termination_delays_no_other():
     assert not stops.under_way(("b", 1))
 
 
-def test_a_termination_that_raises_counts_as_not_stopped_and_may_be_tried_again():
-    stops = Stops()
+def test_a_termination_that_raises_counts_as_not_stopped_and_is_tried_again_after_a_while():
+    clock = FakeClock()
+    stops = Stops(monotonic=clock.monotonic)
 
     def fall_over() -> bool:
         raise RuntimeError("no")
@@ -142,6 +144,10 @@ def test_a_termination_that_raises_counts_as_not_stopped_and_may_be_tried_again(
     stops.begin(("b", 1), fall_over)
     stops.wait()
     assert stops.result(("b", 1)) is False
+    stops.begin(("b", 1), lambda: True)
+    assert (stops.under_way(("b", 1)), stops.result(("b", 1))) == (True, None), "nobody takes it for gone meanwhile"
+    clock.advance(RETRY_SECONDS)
+    assert not stops.under_way(("b", 1))
     stops.begin(("b", 1), lambda: True)
     stops.wait()
     assert stops.result(("b", 1)) is True

@@ -148,6 +148,7 @@ def test_every_event_kind_of_the_code_is_in_the_state_machine(docs: Any) -> None
         "block_loop_detected", "crashed", "protocol_violation", "timed_out", "spawn_failed", "gave_up", "rate_limited",
         "reclaimed", "unblocked", "commented", "edited", "archived", "rate_limit_persists", "late_completion",
         "late_completion_rejected", "completion_unverified", "scheduled",
+        "stop_failed",
     }  # fmt: skip
     folders = ("hermes_kanban_plugin", "tools", "hooks")
     source = "".join(path.read_text() for folder in folders for path in (docs.root / folder).rglob("*.py"))
