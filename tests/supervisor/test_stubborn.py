@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POWERLESS = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]
 SOMEBODY_ELSE = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep 60"
+UNTIL_IT_IS = "until grep -q '^Uid:.65534' /proc/$!/status; do :; done"
 
 staged = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("setpriv") is None,
@@ -82,7 +83,7 @@ def findings(workshop: Workshop) -> list[Finding]:
 
 @staged
 def test_a_leftover_of_another_user_does_not_hold_the_runs_end_up(workshop: Workshop, ended: list[int]) -> None:
-    task_id, supervisor = dispatch_powerless(workshop, f"{SOMEBODY_ELSE} & exit 3")
+    task_id, supervisor = dispatch_powerless(workshop, f"{SOMEBODY_ELSE} & {UNTIL_IT_IS}; exit 3")
     ended += [*wait_for(lambda: told(workshop, task_id), "the history to say so", seconds=20), supervisor]
     (run,) = workshop.board.runs(task_id)
     assert (run.outcome, run.exit_code) == ("crashed", 3)
