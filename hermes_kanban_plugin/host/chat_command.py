@@ -1,7 +1,7 @@
 """``/hermes-kanban …`` in chats of the gateway and in ``hermes chat``: every verb of ours that ends by itself.
 
-``/kanban`` has our words too, but where the host has a word of its own (``diagnostics``, ``stats``, ``gc``, ``watch``)
-that stays the host's. Here all are ours. The command line runs as a process of its own, so a chat waits for no board
+``/kanban`` has our words too, but where the host has a word of its own (``diagnostics``, ``stats``, ``gc``) that stays
+the host's. Here all are ours. The command line runs as a process of its own, so a chat waits for no board
 that is locked and the gateway's output stays its own. Rule source: issue 4, item 5.
 """
 

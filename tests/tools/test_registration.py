@@ -269,8 +269,12 @@ def test_registration_loads_no_dependency_and_no_module_of_the_host(role: str, s
     seat.work()  # its environment is inherited
     told = f"work kanban task {seat.board.tasks()[0].id}" if role == "worker" else "hello"
     code = f"""
-import json, sys
+import json, sys, types
 sys.path.insert(0, {str(ROOT)!r})
+# The host has read its configuration before it loads a plugin.
+sys.modules["hermes_cli"] = types.ModuleType("hermes_cli")
+config = sys.modules["hermes_cli.config"] = types.ModuleType("hermes_cli.config")
+config.load_config = dict
 from hermes_kanban_plugin import register
 class Context:
     def __getattr__(self, name): return lambda *args, **kwargs: None
