@@ -14,14 +14,35 @@ from hermes_kanban_plugin.errors import ChangedMeanwhile, WrongState
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.processes import Badge
+from hermes_kanban_plugin.store.moves import Seen
 
 if TYPE_CHECKING:
     from hermes_kanban_plugin.board import Board
     from hermes_kanban_plugin.models import HeldRun, Task
 
 
-def stop_foreign_worker(board: Board, task: Task, verb: str, *, dry_run: bool = False) -> None:
+def take_back(board: Board, task: Task, reason: str | None, actor: str, *, dry_run: bool = False) -> str:
+    """Take a task from its run, whose worker is stopped first if it is foreign; returns the column it is in then.
+
+    Args:
+        board: the board.
+        task: the task as the decision was based on it.
+        reason: for the history.
+        actor: for whom it is done.
+        dry_run: stop nothing; the board is a copy.
+
+    Raises:
+        as :func:`stop_foreign_worker` and ``Board.reclaim``.
+    """
+    left = stop_foreign_worker(board, task, "reclaim", dry_run=dry_run)
+    return left.status if left is not task else board.reclaim(task, reason, actor)
+
+
+def stop_foreign_worker(board: Board, task: Task, verb: str, *, dry_run: bool = False) -> Task:
     """Stop the worker of a run that none of our supervisors watches, before the task is taken from it.
+
+    Returns the task as it was given, or as its worker left it: one that loaded this plugin gives its task back when it
+    is told to end.
 
     Args:
         board: the board.
@@ -30,12 +51,12 @@ def stop_foreign_worker(board: Board, task: Task, verb: str, *, dry_run: bool = 
         dry_run: only refuse what would be refused; stop nothing.
 
     Raises:
-        ChangedMeanwhile: another run holds the task by now; nothing was stopped.
+        ChangedMeanwhile: another run holds the task by now, and nothing was stopped; or its worker finished it.
         WrongState: it cannot be proven to belong to the run, or it does not end.
     """
     run = board.held_run(task.id)
     if run is None or run.supervised or not run.task_worker_pid:
-        return
+        return task
     if (run.run_id, run.lock) != (task.current_run_id, task.claim_lock):
         raise ChangedMeanwhile(task.id)
     plugin = configuration.load_or_default(board.location.root).plugin
@@ -50,6 +71,19 @@ def stop_foreign_worker(board: Board, task: Task, verb: str, *, dry_run: bool = 
             task.id, verb, f"held by pid {run.task_worker_pid}", "a worker that is gone or provably ours",
             f"stop that process yourself, then: hermes-kanban {verb} {task.id}",
         )  # fmt: skip
+    return _left_by_worker(board, task)
+
+
+def _left_by_worker(board: Board, task: Task) -> Task:
+    """Return the task itself if its worker ended without a word, or the task as the worker gave it back."""
+    now = board.task(task.id)
+    if Seen.of(now.model_dump()) == Seen.of(task.model_dump()):
+        return task
+    newest = max(board.runs(task.id), key=lambda run: run.id, default=None)
+    given_back = newest is not None and newest.id == task.current_run_id and newest.outcome == "reclaimed"
+    if not given_back or now.current_run_id is not None:
+        raise ChangedMeanwhile(task.id)
+    return now
 
 
 def _is_provable(run: HeldRun) -> bool:

@@ -22,10 +22,9 @@ def cancel(args: argparse.Namespace) -> None:
     with open_board(args.board) as board:
         rows = cancelling.listed(board.reader, args.task_id, subtree=args.subtree)
         tasks = [read(Task, dict(row), board.reader) for row in rows]
-        for task in tasks:
-            stop_foreign_worker(board, task, "cancel", dry_run=args.dry_run)
+        left = [stop_foreign_worker(board, task, "cancel", dry_run=args.dry_run) for task in tasks]
         if not args.dry_run:
-            seen = {row["id"]: Seen.of(row) for row in rows}
+            seen = {task.id: Seen.of(task.model_dump()) for task in left}
             cancelling.cancel(board.writer, args.task_id, args.reason, actor, board.clock.now(), seen)
     if args.json:
         return output.print_json(

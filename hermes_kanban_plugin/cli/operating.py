@@ -26,12 +26,11 @@ def reclaim(args: argparse.Namespace) -> None:
     if not args.task_id:
         raise InvalidArgument("which task? hermes-kanban reclaim TASK, or all that are proven gone: reclaim --stale")
     from hermes_kanban_plugin.cli import acting
-    from hermes_kanban_plugin.foreign import stop_foreign_worker
+    from hermes_kanban_plugin.foreign import take_back
 
     with acting.board_or_copy(args) as board:
         task = board.task(args.task_id)
-        stop_foreign_worker(board, task, "reclaim", dry_run=args.dry_run)
-        landed = board.reclaim(task, args.reason, acting.person_or_worker().profile)
+        landed = take_back(board, task, args.reason, acting.person_or_worker().profile, dry_run=args.dry_run)
     return acting.tell(args, "reclaim", "reclaimed", task.id, landed)
 
 
@@ -102,8 +101,7 @@ def stop(args: argparse.Namespace) -> None:
     actor = acting.person_or_worker().profile
     reason = f"stopped by {actor}" + (f": {args.reason}" if args.reason else "")
     with acting.board_or_copy(args) as board:
-        task = board.task(args.task_id)
-        stop_foreign_worker(board, task, "stop", dry_run=args.dry_run)
+        task = stop_foreign_worker(board, board.task(args.task_id), "stop", dry_run=args.dry_run)
         board.stop(task, reason, actor)
     go_on = output.addressed(f"go on with: hermes-kanban unblock {task.id}", args.board)
     acting.tell(args, "stop", "stopped", task.id, "blocked", go_on)

@@ -20,7 +20,7 @@ from hermes_kanban_plugin.cli import acting, output, picture
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.errors import InvalidArgument, KanbanError
-from hermes_kanban_plugin.foreign import stop_foreign_worker
+from hermes_kanban_plugin.foreign import take_back
 from hermes_kanban_plugin.maintenance import overview
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ class Watch:
             task = self._board.task(run.task_id)
             if task.current_run_id != run.run_id:
                 return f"{run.task_id} is not held by run {run.run_id} any more, nothing was done"
-            stop_foreign_worker(self._board, task, "reclaim")
-            landed = self._board.reclaim(task, None, self._actor())
+            landed = take_back(self._board, task, None, self._actor())
         except (KanbanError, sqlite3.Error) as problem:
             return " ".join(str(problem).split())
         return f"reclaimed {run.task_id}, it is {landed}"

@@ -103,11 +103,20 @@ def act(runtime: Runtime, board: Board, press: Press) -> str:
         return _repair(runtime, board, press)
     task = _as_shown(board, press)
     if press.verb in _ENDING:
-        stop_foreign_worker(board, task, press.verb)
+        left = stop_foreign_worker(board, task, press.verb)
+        if left is not task:
+            return _go_on(board, press.verb, left)
     elif press.verb == "clear-claim":
         refuse_living(board, task)
     with translating(board.path), immediate(board.writer):
         return _DEEDS[press.verb](board, _as_shown(board, press))
+
+
+def _go_on(board: Board, verb: str, left: Task) -> str:
+    """Do the rest on a task that its worker gave back when it was stopped."""
+    if verb == "reclaim":
+        return f"{left.id} was given back by its worker and is {left.status}"
+    return _stop(board, left)
 
 
 def _as_shown(board: Board, press: Press) -> Task:

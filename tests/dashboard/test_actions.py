@@ -20,7 +20,7 @@ from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.store.moves import Seen
 from hermes_kanban_plugin.store.outcomes import Handoff
 from hermes_kanban_plugin.testing import claim_one, violations
-from tests.conftest import lives
+from tests.conftest import lives, wait_for
 from tests.dashboard.conftest import lose, press_of, works
 
 if TYPE_CHECKING:
@@ -215,7 +215,9 @@ def test_what_is_left_of_a_closed_run_is_ended(workshop: Workshop) -> None:
 # --- foreign workers -----------------------------------------------------------------------------------------------
 
 
-def held_by_a_process(board: Board, task_id: str) -> subprocess.Popen[bytes]:
+def held_by_a_process(
+    board: Board, task_id: str, script: str = "import time; time.sleep(600)", *arguments: str
+) -> subprocess.Popen[bytes]:
     """Make a claim as the host's dispatcher does: a run without facts of ours, a bare pid."""
     import socket
 
@@ -225,7 +227,7 @@ def held_by_a_process(board: Board, task_id: str) -> subprocess.Popen[bytes]:
     run_id = board.runs(task_id)[-1].id
     badge = {"HERMES_KANBAN_CLAIM_LOCK": lock, "HERMES_KANBAN_RUN_ID": str(run_id), "HERMES_KANBAN_TASK": task_id}
     worker = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, **badge}, start_new_session=True
+        [sys.executable, "-c", script, *arguments], env={**os.environ, **badge}, start_new_session=True
     )
     spoil(
         board, "UPDATE tasks SET status = 'running', claim_lock = ?, current_run_id = ?, worker_pid = ? WHERE id = ?",
@@ -241,6 +243,47 @@ def test_a_worker_of_the_host_is_ended_before_its_task_is_taken(board: Board, ru
         act(runtime, board, press_of(board, "reclaim", task_id))
         assert not lives(worker.pid)
         assert board.task(task_id).status == "ready"
+    finally:
+        worker.kill()
+        worker.wait(10)
+
+
+GIVES_BACK = """
+import os, signal, sys, time
+from hermes_kanban_plugin.worker import assignment
+
+mine = assignment.read(os.environ, os.getpid())
+
+def end(*_):
+    assignment.release_interrupted(mine, "SIGTERM", int(time.time()))
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, end)
+open(sys.argv[1], "w").close()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "said", "status"),
+    [
+        ("reclaim", "was given back by its worker and is ready", "ready"),
+        ("stop", "was stopped and is blocked", "blocked"),
+    ],
+)
+def test_a_worker_that_gives_its_task_back_when_stopped_is_no_change_by_others(
+    workshop: Workshop, tmp_path: Path, verb: str, said: str, status: str
+) -> None:
+    """A worker that Hermes started has this plugin loaded: it releases its task at SIGTERM."""
+    board, ready = workshop.board, tmp_path / "ready"
+    task_id = add(board)
+    worker = held_by_a_process(board, task_id, GIVES_BACK, str(ready))
+    try:
+        wait_for(ready.exists, "the worker to listen")
+        sentence = act(workshop.runtime, board, press_of(board, verb, task_id))
+        assert said in sentence
+        assert board.task(task_id).status == status
+        assert not lives(worker.pid)
     finally:
         worker.kill()
         worker.wait(10)
