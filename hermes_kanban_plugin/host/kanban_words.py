@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin.host.switches import switch
 from hermes_kanban_plugin.imports import after_import
+from hermes_kanban_plugin.roles import Role, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,11 @@ _RUN = "hermes_kanban_run"
 _OURS = "hermes_kanban_ours"
 _NEEDS = "hermes_kanban_needs"
 _IN_CHATS = "hermes_kanban_in_chats"
+# What the host's own words write on a task; ours that have the same name ask by themselves.
+_WRITING = frozenset((
+    "complete", "block", "schedule", "unblock", "heartbeat", "comment", "attach", "edit", "reclaim", "archive",
+    "assign", "reassign", "promote", "claim", "link", "unlink", "specify", "decompose",
+))  # fmt: skip
 
 _registered = False
 
@@ -161,6 +167,10 @@ def _loosen(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> tuple[st
 
 
 def _perform(command: Callable[[Any], Any], parsed: argparse.Namespace) -> Any:
+    refusal = _refusal(parsed)
+    if refusal is not None:
+        print(f"kanban {parsed.kanban_action}: {refusal}", file=sys.stderr)
+        return _end(2)
     run, ours = getattr(parsed, _RUN, None), getattr(parsed, _OURS, ())
     if run is None:
         return command(parsed)
@@ -173,6 +183,28 @@ def _perform(command: Callable[[Any], Any], parsed: argparse.Namespace) -> Any:
         return _end(2)
     parsed.run = run
     return _end(import_module("hermes_kanban_plugin.cli.main").perform(parsed))
+
+
+def _refusal(parsed: argparse.Namespace) -> str | None:
+    """Return why this process may not do what was asked for, or None: a worker's terminal does not speak for it.
+
+    Where people type, in a gateway or a dashboard, the environment says nothing, whatever that was started from.
+    """
+    task_id = os.environ.get("HERMES_KANBAN_TASK", "").strip()
+    if not task_id or getattr(parsed, "kanban_action", None) not in _WRITING or task_id not in _tasks_of(parsed):
+        return None
+    if not _is_wanted() or role_of(os.environ, sys.argv) in (Role.GATEWAY, Role.DASHBOARD):
+        return None
+    try:
+        import_module("hermes_kanban_plugin.worker.assignment").prove(os.environ, os.getpid())
+    except Exception as problem:  # noqa: BLE001 - isolation edge: what cannot be found out is refused
+        return str(problem)
+    return None
+
+
+def _tasks_of(parsed: argparse.Namespace) -> list[Any]:
+    one = [getattr(parsed, name, None) for name in ("task_id", "parent_id", "child_id")]
+    return [*one, *(getattr(parsed, "task_ids", None) or ())]
 
 
 def _dest(name: str) -> str:

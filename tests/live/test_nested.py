@@ -118,3 +118,24 @@ def test_a_nested_chat_that_calls_itself_the_worker_does_not_start(live_house: L
     (answer,) = [result for result in said if result and "ended with" in result]
     assert "not started" in answer
     assert "ended with 0" in answer
+
+
+def test_the_hosts_own_command_in_a_workers_terminal_does_not_speak_for_it(live_house: LiveHouse) -> None:
+    """What the start-up file does in every ``hermes``, done by hand: this house has none."""
+    house = live_house
+    script = house.folder / "words.py"
+    script.write_text(
+        "import os, runpy, sys\n"
+        "import hermes_kanban_plugin.boot\n"
+        "hermes_kanban_plugin.boot.install()\n"
+        "sys.argv = ['hermes', 'kanban', 'complete', os.environ['HERMES_KANBAN_TASK']]\n"
+        "runpy.run_module('hermes_cli.main', run_name='__main__')\n"
+    )
+    task = house.create("x", f"TERM={sys.executable}+{script}")
+    house.start_dispatcher()
+    assert house.settle(task) == "done", house.describe()
+    said = [entry["result"] for entry in house.server.requests(task) if entry["works"] and entry["result"]]
+    (answer,) = [result for result in said if "kanban complete" in result]
+    assert "is not its worker" in answer
+    (completed,) = [event for event in house.events(task) if event["kind"] == "completed"]
+    assert completed["payload"]["summary"] == "done in attempt 1"

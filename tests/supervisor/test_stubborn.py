@@ -101,7 +101,7 @@ def test_a_leftover_of_another_user_does_not_hold_the_runs_end_up(workshop: Work
 
 @staged
 def test_a_worker_of_another_user_that_overruns_is_told_to_a_person(workshop: Workshop, ended: list[int]) -> None:
-    task_id, supervisor = dispatch_powerless(workshop, f"exec {SOMEBODY_ELSE}", max_runtime_seconds=1)
+    task_id, supervisor = dispatch_powerless(workshop, f"exec {SOMEBODY_ELSE}", max_runtime_seconds=3)
     (worker,) = wait_for(lambda: told(workshop, task_id), "the history to say so", seconds=30)
     ended += [worker, supervisor]
     assert workshop.board.task(task_id).status == "running"
