@@ -52,10 +52,18 @@ class Entry(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """Everything that setup did in one Hermes home; keys are paths."""
+    """Everything that setup did in one Hermes home; keys are paths.
+
+    ``by_hand`` are the profiles that somebody had enabled us in before setup came; None: that was not written down.
+    """
 
     entries: dict[str, Entry] = {}
     links: dict[str, str] = {}
+    by_hand: tuple[str, ...] | None = None
+
+    def is_later(self, profile: str) -> bool:
+        """Say whether a profile that setup never wrote to was made, or enabled us, after setup: by cloning, mostly."""
+        return self.by_hand is not None and profile not in self.by_hand
 
 
 def path_in(root: Path) -> Path:
@@ -73,7 +81,9 @@ def load(seen: Snapshot, root: Path) -> Journal | None:
     try:
         document = json.loads(seen.content or b"")
         entries = {_moved(path, root): _entry(one) for path, one in document["files"].items()}
-        return Journal(entries, {_moved(path, root): str(target) for path, target in document["links"].items()})
+        links = {_moved(path, root): str(target) for path, target in document["links"].items()}
+        by_hand = document.get("by_hand")  # not yet in the journals of the first days
+        return Journal(entries, links, None if by_hand is None else tuple(str(profile) for profile in by_hand))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -97,6 +107,7 @@ def dump(journal: Journal) -> bytes:
         "version": _VERSION,
         "files": {path: entry._asdict() for path, entry in journal.entries.items()},
         "links": journal.links,
+        "by_hand": journal.by_hand,
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,7 +61,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
     with _planning():
         _refuse_another_python()
         seen_journal = files.look(journal.path_in(root))
-        known = journal.load(seen_journal, root) or Journal()
+        known = journal.load(seen_journal, root) or Journal(by_hand=_enabled_now(root))
         entries = dict(known.entries)
         changes: list[Change] = []
         links: list[Change] = []
@@ -75,7 +76,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
             links += _link_folder(home, environment.clone, known) if environment.clone is not None else _link_tab(home)
         made = {str(change.path): str(change.link) for change in links}
         words, obstacles = commands.add(environment)
-        after = Journal(entries, {**known.links, **made})
+        after = Journal(entries, {**known.links, **made}, known.by_hand)
         obstacles += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
         notes, above = _managed()
         return Plan([*changes, *links, *words], notes, [*obstacles, *above], seen_journal, after)
@@ -101,25 +102,30 @@ def for_undo(root: Path, only: Sequence[str] | None, environment: Environment) -
         notes: list[str] = []
         obstacles: list[str] = []
         left: dict[str, journal.Entry] = {}
+        seen: set[str] = set()
         for home in homes.find(root, only):
             key = str(home.config)
             entry = entries.pop(key, None)
+            sure = entry is not None or lost
+            target = os.path.realpath(home.config)
+            later = target not in seen and known is not None and known.is_later(home.profile)
             disabling: list[Change] = []
-            if entry is not None or lost:
-                try:
-                    disabling = _disable(home, entry)
-                except SetupRefused as problem:
-                    obstacles.append(f"{problem}. It was left as it is")
-                    left |= {key: entry} if entry is not None else {}
+            try:
+                disabling = _disable(home, entry) if sure or later else []
+            except SetupRefused as problem:
+                obstacles += [f"{problem}. It was left as it is"] if sure else []
+                left |= {key: entry} if entry is not None else {}
             changes += disabling
-            notes += _enabled_by_hand(home, disabling)
+            notes += _enabled_by_hand(home, disabling) if target not in seen else []
+            seen.add(target)  # homes may share one file
             changes += _unlink_folder(home, links.pop(str(folder.place_in(home)), None))
             links.pop(str(tab.place_in(home)), None)
             changes += _unlink_tab(home)
         if only:
-            return Plan(changes, notes, obstacles, seen_journal, Journal(entries | left, links))
+            by_hand = known.by_hand if known is not None else None
+            return Plan(changes, notes, obstacles, seen_journal, Journal(entries | left, links, by_hand))
         words, in_the_way = commands.remove(environment)
-        rest = Journal(left) if left else None
+        rest = Journal(left, by_hand=known.by_hand if known is not None else None) if left else None
         return Plan([*changes, *words], notes, [*obstacles, *in_the_way], seen_journal, rest)
 
 
@@ -197,6 +203,16 @@ def _disable(home: Home, entry: journal.Entry | None) -> list[Change]:
     content = _edited(seen, wish, made)
     gone = entry is not None and entry.before is None and not content.strip()
     return [Change(home.config, f"disable {PLUGIN_ID}, keep the rest", seen, None if gone else content)]
+
+
+def _enabled_now(root: Path) -> tuple[str, ...]:
+    """Return the profiles that load us by now, so before setup did anything."""
+    found = []
+    for home in homes.find(root):
+        with suppress(SetupRefused):
+            traces = enabling.read(files.look(home.config).text)
+            found += [home.profile] if traces.enabled and not traces.disabled else []
+    return tuple(found)
 
 
 def _enabled_by_hand(home: Home, disabling: Sequence[Change]) -> list[str]:

@@ -347,10 +347,54 @@ def test_a_start_file_that_may_not_be_written_keeps_nothing_else_from_being_take
 
 def test_what_somebody_else_enabled_is_named_with_the_command_for_that_profile(place) -> None:
     place.write(MINE)
+    text = "plugins: {enabled: [hermes-kanban], entries: {hermes-kanban: {allow_tool_override: true}}}\n"
+    early = place.write(text, "early")
     place.setup()
+    (note,) = plan.for_undo(place.root, None, place.environment).notes
+    assert note.endswith("hermes -p early plugins disable hermes-kanban")
+    place.undo()
+    assert early.read_text() == text
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_profile_that_was_cloned_after_setup_is_taken_back_too(place, again: bool) -> None:
+    """``hermes profile create --clone`` copies the config.yaml, with what setup wrote into it."""
+    place.write(MINE)
+    source = place.write("# own\nplugins:\n  enabled:\n    - other\n", "one")
+    place.setup()
+    clone = place.write(source.read_text() + "later: 1\n", "two")
+    if again:
+        place.setup()
+    made = plan.for_undo(place.root, None, place.environment)
+    assert (made.notes, made.obstacles) == ([], [])
+    place.undo()
+    assert clone.read_text() == "# own\nplugins:\n  enabled:\n    - other\nlater: 1\n"
+    assert source.read_text() == "# own\nplugins:\n  enabled:\n    - other\n"
+
+
+def test_a_later_profile_that_nobody_can_read_is_none_of_ours(place) -> None:
+    place.write(MINE)
+    place.setup()
+    place.write("a: [", "later")
+    assert plan.for_undo(place.root, None, place.environment).obstacles == []
+
+
+def test_a_journal_of_before_leaves_what_it_does_not_know(place) -> None:
+    place.write(MINE)
+    place.setup()
+    document = json.loads(place.journal.read_text())
+    del document["by_hand"]
+    place.journal.write_text(json.dumps(document))
     place.write("plugins: {enabled: [hermes-kanban]}\n", "later")
     (note,) = plan.for_undo(place.root, None, place.environment).notes
     assert note.endswith("hermes -p later plugins disable hermes-kanban")
+
+
+def test_homes_that_share_a_file_are_told_of_once(place) -> None:
+    place.write("plugins: {enabled: [hermes-kanban]}\n")
+    place.profile("one").symlink_to("../../config.yaml")
+    place.setup()
+    assert len(plan.for_undo(place.root, None, place.environment).notes) == 1
 
 
 # --- a directory install -------------------------------------------------------------------------------------------
