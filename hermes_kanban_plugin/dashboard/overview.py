@@ -18,7 +18,7 @@ from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import TERMINAL
 from hermes_kanban_plugin.redaction import redact
-from hermes_kanban_plugin.store import snapshots
+from hermes_kanban_plugin.store import history, snapshots
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.standins import Pane
 from hermes_kanban_plugin.store.values import known
@@ -37,11 +37,11 @@ COLUMNS = ("running", "ready", "blocked", "todo", "triage", "review", "scheduled
 MAX_RUNS, MAX_ITEMS = 100, 100
 
 # What the facts of a diagnosis do not hold: titles, progress, and how many attempts there were.
-RUNS = """
+RUNS = f"""
 SELECT tasks.id AS task_id, tasks.title, tasks.assignee, tasks.current_run_id AS run_id, tasks.claim_expires,
     task_runs.started_at, tasks.last_heartbeat_at, kp_runs.lane, kp_runs.progress_at, kp_runs.repeated_calls,
     tasks.worker_pid, tasks.status, tasks.claim_lock,
-    (SELECT count(*) FROM task_runs AS attempts WHERE attempts.task_id = tasks.id) AS attempt
+    ({history.NUMBER_OF_ATTEMPTS}) AS attempt
 FROM tasks
     LEFT JOIN task_runs ON task_runs.id = tasks.current_run_id
     LEFT JOIN kp_runs ON kp_runs.run_id = tasks.current_run_id

@@ -67,5 +67,7 @@ def _run(row: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def log_tail(board: Board, task_id: str) -> str:
-    """Return the end of what a task's workers wrote, without secrets."""
-    return redaction.redact(output.tail(str(worker_logs.log_of(board.location.logs, task_id))))
+    """Return the end of what a task's workers wrote, without secrets; of a plain file among the board's logs only."""
+    logs = board.location.logs.resolve()
+    path = worker_logs.log_of(logs, task_id).resolve()
+    return redaction.redact(output.tail(str(path))) if path.is_relative_to(logs) and path.is_file() else ""

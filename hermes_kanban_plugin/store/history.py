@@ -25,6 +25,8 @@ CREATED = "SELECT count(*) FROM task_events WHERE kind = 'created' AND created_a
 # Attempts, without the rows of no length that only keep a hand-off of a task that nobody claimed.
 ATTEMPT = """(kp_runs.run_id IS NOT NULL OR task_runs.ended_at IS NULL OR task_runs.ended_at > task_runs.started_at
     OR task_runs.outcome NOT IN ('completed', 'blocked', 'scheduled'))"""
+NUMBER_OF_ATTEMPTS = f"""SELECT count(*) FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
+    WHERE task_runs.task_id = tasks.id AND {ATTEMPT}"""
 STARTS = f"""
 SELECT count(*) FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
 WHERE task_runs.started_at >= :since AND task_runs.started_at < :until AND {ATTEMPT}"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,31 @@ def test_running_work_is_shown_with_its_process(page: Page, workshop: Workshop) 
     assert row["seen"] == {"status": "running", "run_id": run.run_id, "lock": run.lock}
     assert shown["limits"] == {"running": 3, "per_profile": None}
     assert shown["counts"]["running"] == 1
+
+
+def test_what_nobody_claimed_is_no_attempt(page: Page, workshop: Workshop) -> None:
+    workshop.configure({"worker": "exec sleep 600"})
+    task_id = add(workshop)
+    workshop.board.block(task_id, "wait", None, "anna")
+    workshop.board.unblock(task_id, "anna")
+    workshop.tick()
+    workshop.run(task_id)
+    (row,) = page.get("overview")["running"]
+    told = page.get(f"tasks/{task_id}")
+    assert (row["attempt"], [run["number"] for run in told["runs"]]) == (1, [1])
+
+
+@pytest.mark.parametrize("kind", ["outside", "pipe"])
+def test_only_a_file_of_the_board_is_read_as_output(page: Page, workshop: Workshop, kind: str) -> None:
+    task_id = add(workshop)
+    logs = workshop.board.location.logs
+    logs.mkdir(parents=True)
+    if kind == "outside":
+        (workshop.home / "secret.log").write_text("the plan")
+        (logs / f"{task_id}.log").symlink_to(workshop.home / "secret.log")
+    else:
+        os.mkfifo(logs / f"{task_id}.log")  # reading it would wait for ever
+    assert page.get(f"tasks/{task_id}")["log"] == ""
 
 
 def test_what_a_worker_takes_counts_its_children(page: Page, workshop: Workshop) -> None:
