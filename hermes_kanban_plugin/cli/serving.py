@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def dispatch(args: argparse.Namespace) -> int:
     """Run one tick on one board; the caps count the running tasks of all boards."""
     location = locations.locate_existing(args.board)
-    runtime = Runtime(spare=args.dry_run)
+    runtime = Runtime()
     limits = {"max_spawn": args.max, "failure_limit": args.failure_limit}
     given = {name: value for name, value in limits.items() if value is not None}
     host = runtime.settings.host.model_copy(update=given)

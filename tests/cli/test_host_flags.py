@@ -43,6 +43,7 @@ ADDED = {
     ("create", "--idempotency-scope"): "an alert that comes again needs a new card (failure mode D10)",
     ("create", "--start-at"): "a task that waits for a time (failure mode D11)",
     ("create", "--start-in"): "likewise",
+    ("list", "--why"): "why each task does not run, in the list itself (failure mode E9)",
     ("schedule", "--at"): "likewise",
     ("schedule", "--in"): "likewise",
     ("schedule", "--dry-run"): "what it would do",

@@ -52,7 +52,7 @@ def test_what_is_no_snapshot_is_named_as_that(command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["plugins: [", "plugins: {entries: {hermes-kanban: {lease_seconds: soon}}}"])
 @pytest.mark.parametrize(
     "words",
-    [("why", "TASK"), ("diagnostics",), ("doctor",), ("scan",), ("reclaim", "--stale"), ("dispatch", "--dry-run"),
+    [("why", "TASK"), ("diagnostics",), ("doctor",), ("scan",), ("reclaim", "--stale"),
      ("stop", "TASK"), ("status",), ("backup",)],
 )  # fmt: skip
 def test_what_helps_out_of_trouble_works_with_broken_settings(command, broken: str, words: tuple[str, ...]) -> None:
