@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Migrations
 
+    from hermes_kanban_plugin.breaker import Terms
     from hermes_kanban_plugin.dispatch.watch import Watch
     from hermes_kanban_plugin.locations import BoardLocation
     from hermes_kanban_plugin.settings import Settings
@@ -87,6 +88,8 @@ class Runtime:
         self.manager.configure(self.settings)
         self._busy = busy
         self.launched: list[Launched] = []
+        # What supervisors were told on each board, by its path (hooks/dispatcher_tick.py).
+        self.published_terms: dict[str, Terms] = {}
         self.stops = Stops()
         self.watch: Watch | None = None
         self.stopping = threading.Event()

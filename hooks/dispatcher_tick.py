@@ -43,6 +43,7 @@ def kanban_run_phase(context: TickContext, phase: Phase) -> bool:
 def kanban_tick(context: TickContext, phase: Phase) -> None:
     """Do what belongs to no other built-in plugin: bury, promote, dispatch, report."""
     if phase is Phase.REAP and not context.dry_run:
+        publish_terms(context)
         bury_supervisors(context)
     elif phase is Phase.PROMOTE:
         context.promoted += timers.wake(context.board.writer, context.now)
@@ -52,6 +53,14 @@ def kanban_tick(context: TickContext, phase: Phase) -> None:
     elif phase is Phase.REPORT and not context.dry_run:
         context.board.tidy()
         tell_news(context)
+
+
+def publish_terms(context: TickContext) -> None:
+    """Tell the supervisors of this board what failures cost, when the settings or the board say something else."""
+    known, terms, board = context.runtime.published_terms, context.settings.failure_terms, context.board
+    if context.may_start and (context.full or known.get(board.path) != terms):
+        failures.publish_terms(board.writer, terms, context.now)
+        known[board.path] = terms
 
 
 def bury_supervisors(context: TickContext) -> None:

@@ -6,19 +6,21 @@ library only: the supervisor uses this module too.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_kanban_plugin import breaker
 from hermes_kanban_plugin import outages as rules
+from hermes_kanban_plugin.breaker import Terms
 from hermes_kanban_plugin.causes import Cause
-from hermes_kanban_plugin.store import outages
+from hermes_kanban_plugin.store import flags, outages
 from hermes_kanban_plugin.store.statements import SELECT_TASK
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from hermes_kanban_plugin.breaker import Tally, Terms
+    from hermes_kanban_plugin.breaker import Tally
 
 SELECT_FAILURES = "SELECT cause, failures FROM kp_failures WHERE task_id = :task_id"
 FORGET_FAILURES = "DELETE FROM kp_failures WHERE task_id = :task_id"
@@ -197,6 +199,22 @@ def launch_again_at(connection: sqlite3.Connection, task_id: str, run_id: int, n
 def put_off(connection: sqlite3.Connection, task_id: str, run_id: int, retry_at: int) -> None:
     """Let a task not start before a moment, epoch seconds; inside the transaction that ended its run."""
     connection.execute(PUT_OFF, {"task_id": task_id, "run_id": run_id, "retry_at": retry_at})
+
+
+def publish_terms(connection: sqlite3.Connection, terms: Terms, now: int) -> None:
+    """Put the terms in force on the board, for the supervisors of runs that go on; writes only what is new."""
+    value, found = json.dumps(terms._asdict()), flags.find(connection, flags.TERMS)
+    if found is None or found.value != value:
+        flags.put(connection, flags.TERMS, value, "dispatcher", now)
+
+
+def terms_in_force(connection: sqlite3.Connection, otherwise: Terms) -> Terms:
+    """Return the terms that a dispatcher put on the board last, or the given ones if none or another version did."""
+    found = flags.find(connection, flags.TERMS)
+    try:
+        return Terms(**json.loads(found.value)) if found is not None else otherwise
+    except (TypeError, ValueError):
+        return otherwise
 
 
 def counts_of(connection: sqlite3.Connection, task_id: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Flags of a board: what a person has set on all of it, such as ``paused``. Standard library only."""
+"""Flags of a board: what is set on all of it, such as ``paused`` by a person. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Nothing is started on a paused board; what runs goes on.
 PAUSED = "paused"
+# What failures cost by the settings in force, for supervisors, which read none and may run for days.
+TERMS = "failure_terms"
 
 SELECT_FLAG = "SELECT name, value, actor, since FROM kp_flags WHERE name = :name"
 SET_FLAG = """

@@ -19,9 +19,10 @@ class Order(NamedTuple):
     ``directory`` describe the worker; ``log`` is the file its output is appended to. ``completes`` says that exit
     status 0 means done (command lanes) rather than "forgot to say so" (Hermes workers). Durations are seconds:
     ``grace_seconds`` lie between TERM and KILL, ``farewell_seconds`` are what a worker gets to end by itself after its
-    final word; ``terms`` say what a failure costs; ``max_runtime`` bounds the attempt or is None. ``heartbeat_limit``
-    and ``stale_timeout`` say when a silent worker counts as wedged, 0 for never. Whatever is new has a default, because
-    the dispatcher that writes an order may be older than the supervisor that reads it.
+    final word; ``terms`` say what a failure costs, unless the board says something newer; ``max_runtime`` bounds the
+    attempt or is None. ``heartbeat_limit`` and ``stale_timeout`` say when a silent worker counts as wedged, 0 for
+    never. Whatever is new has a default, because the dispatcher that writes an order may be older than the supervisor
+    that reads it.
     """
 
     root: str

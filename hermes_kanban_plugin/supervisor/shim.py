@@ -21,7 +21,7 @@ from hermes_kanban_plugin.clock import Clock
 from hermes_kanban_plugin.errors import BoardUnusable, CallerMistake
 from hermes_kanban_plugin.handoff import Remains
 from hermes_kanban_plugin.rules import EXIT_TRY_LATER
-from hermes_kanban_plugin.store import briefings, cleanups, leases, outcomes
+from hermes_kanban_plugin.store import briefings, cleanups, failures, leases, outcomes
 from hermes_kanban_plugin.store.connection import open_reader, open_writer
 from hermes_kanban_plugin.store.transaction import immediate
 from hermes_kanban_plugin.supervisor import changes, output, stubborn, sweep
@@ -285,17 +285,18 @@ class Supervisor:
 
     def _end_run(self, decision: Decision, facts: outcomes.ExitFacts, left: Remains | None, now: int) -> None:
         lease, cause, payload = self.order.lease, decision.cause, self._payload(facts)
+        terms = failures.terms_in_force(self._writer, self.order.terms)
         if cause is Cause.COMPLETED:
             summary = facts.last_output or "finished without output"
             outcomes.complete(self._writer, lease, outcomes.Handoff(summary=summary, metadata={"exit_code": 0}), now)
         elif cause.counts:
-            terms, words, killed = self.order.terms, facts.last_output, facts.exit_signal == signal.SIGKILL
+            words, killed = facts.last_output, facts.exit_signal == signal.SIGKILL
             failure = outcomes.Failure(cause, decision.error, payload, terms, words, left, telling=not killed)
             outcomes.fail(self._writer, lease, failure, now)
         else:
             if decision.retry_at is not None:
                 outcomes.note_retry(self._writer, lease, decision.retry_at)
-            outcomes.release(self._writer, lease, cause, decision.error, payload, now, self.order.terms)
+            outcomes.release(self._writer, lease, cause, decision.error, payload, now, terms)
 
     def _payload(self, facts: outcomes.ExitFacts) -> dict[str, object]:
         payload: dict[str, object] = {"claimer": self.order.lease.lock, "exit_code": facts.exit_code}

@@ -143,6 +143,20 @@ def test_F6_the_limit_is_honoured_for_every_cause(stage, limit, own, attempts, c
         assert stage.fail(task_id, cause) == ("blocked" if attempt == attempts else "ready")
 
 
+@pytest.mark.parametrize(("before", "after", "expected"), [(1, 3, "ready"), (3, 1, "blocked")])
+def test_F6_the_limit_that_counts_is_the_one_in_force_when_an_attempt_ends(workshop, before, after, expected) -> None:
+    """A real worker that was started under another limit; supervisors read no settings."""
+    lanes = {"lane": "until test -e ../../../go; do sleep 0.05; done; exit 3"}
+    workshop.configure(lanes, kanban={"failure_limit": before})
+    task_id = workshop.board.create_task(title="w", assignee="lane")
+    (started,) = workshop.tick().started
+    workshop.configure(lanes, kanban={"failure_limit": after})
+    workshop.tick()
+    (workshop.home / "go").touch()
+    workshop.ended(started.run_id)
+    assert workshop.board.task(task_id).status == expected
+
+
 def test_F7_dying_before_the_first_sign_of_life_counts_too(workshop) -> None:
     """A worker that dies at once is a real process here: nothing of it may escape the counter."""
     workshop.configure({"lane": "kill -9 $$"}, kanban={"failure_limit": 3}, retry_base_seconds=0)
