@@ -339,7 +339,8 @@ def test_a_board_that_cannot_be_read_is_not_shown_as_another_and_leads_back(desk
     desk.browser.wait_text("[role=alert]", "is not an SQLite database")
     assert titles(desk) == []
     assert desk.browser.count(".hk-facts, .hk-chart") == 0
-    assert desk.browser.run("return document.querySelector('.hk-board select').value") == "broken-board"
+    chosen = "const one = document.querySelector('.hk-board select'); return one && one.value"
+    desk.browser.wait_for(lambda: desk.browser.run(chosen) == "broken-board", "the choice to stay")
     choose_board(desk, desk.slug)
     sees(desk, "paint the boat")
     desk.browser.open(f"{desk.dashboard.base}/kanban-health?board=broken-board")
