@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60
 
 _NEWEST_RUN = "(SELECT max(latest.id) FROM task_runs AS latest WHERE latest.task_id = tasks.id)"
+_READY = ("ready", "review")
 _STARTABLE = "tasks.status IN ('ready', 'review', 'todo', 'scheduled')"
 
 OPEN_OUTAGES = "SELECT * FROM kp_outages WHERE closed_at IS NULL ORDER BY id"
@@ -247,7 +248,15 @@ def _look(connection: sqlite3.Connection, outage: Outage, now: int) -> Settled:
     probe = Probe(ended, row["cause"], row["signature"] == outage.signature, age)
     deed = row["cause"] if ended else f"lives for {age} s"
     fate = rules.fate(probe, outage.longest_life)
+    if fate is Fate.FAILED and not _is_shared(connection, outage):
+        return Settled(outage, Fate.HEALED, run_id, f"only {outage.probe_task_id} is left that fails so")
     return Settled(outage, fate, run_id, f"run {run_id} of {outage.probe_task_id} {deed}")
+
+
+def _is_shared(connection: sqlite3.Connection, outage: Outage) -> bool:
+    """Say whether anybody else could be tried: what fails alone is its own fault, and counts."""
+    ready = [one.task_id for one in waiting(connection, outage.signature) if one.status in _READY]
+    return any(task_id != outage.probe_task_id for task_id in ready)
 
 
 def _find_probe(connection: sqlite3.Connection, outage: Outage) -> int | None:
@@ -313,7 +322,7 @@ def choose_probes(connection: sqlite3.Connection, may_start: Callable[[Waiting],
     for outage in open_outages(connection):
         if not _is_due(outage, now):
             continue
-        ready = [one for one in waiting(connection, outage.signature) if one.status in ("ready", "review")]
+        ready = [one for one in waiting(connection, outage.signature) if one.status in _READY]
         able = [one for one in ready if may_start(one)]
         if not able:
             continue

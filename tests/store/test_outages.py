@@ -326,6 +326,31 @@ def test_without_an_outage_a_tick_writes_nothing(desk) -> None:
     assert desk.writer.total_changes == before
 
 
+@pytest.mark.parametrize("others", ["archived", "blocked", "scheduled", "todo"])
+def test_a_task_that_is_left_alone_with_its_failure_is_judged_by_itself(desk, others: str) -> None:
+    """Else it would be tried every half hour for ever, at nobody's cost, and never be given up."""
+    alone, *rest = outage_with(desk)
+    for task_id in rest:
+        desk.put(task_id, status=others)
+    lease = probe(desk)
+    assert lease.task_id == alone
+    fail(desk, lease)
+    assert settle(desk) == [Fate.HEALED]
+    (closed,) = desk.rows("SELECT closed_by FROM kp_outages")
+    assert closed["closed_by"] == f"only {alone} is left that fails so"
+    desk.board.clock.advance(1)
+    fail(desk, desk.claim(alone))
+    assert fail(desk, desk.claim(alone)) == "blocked"
+
+
+def test_two_that_fail_the_same_way_go_on_waiting(desk) -> None:
+    _, _, third = outage_with(desk)
+    desk.put(third, status="archived")
+    fail(desk, probe(desk))
+    assert settle(desk) == [Fate.FAILED]
+    assert only(desk).failed_probes == 1
+
+
 def test_a_clock_that_was_set_back_does_not_put_the_probe_off(desk) -> None:
     outage_with(desk)
     desk.board.clock.jump(-86_400)
