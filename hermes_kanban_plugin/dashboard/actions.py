@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hermes_kanban_plugin.dashboard.evidence import headed
 from hermes_kanban_plugin.dispatch import stale
 from hermes_kanban_plugin.errors import ChangedMeanwhile, InvalidArgument, WrongState
 from hermes_kanban_plugin.foreign import refuse_living, stop_foreign_worker
@@ -174,7 +175,7 @@ def _rows(board: Board, found: Iterable[Rescued], columns: Mapping[str, str]) ->
     rows = []
     for one in found:
         row = board.reader.execute("SELECT title FROM tasks WHERE id = :id", {"id": one.task_id}).fetchone()
-        title = known(dict(row))["title"] if row else one.task_id
+        title = headed(known(dict(row))["title"]) if row else one.task_id
         rows.append(
             {"task_id": one.task_id, "run_id": one.run_id or 0, "title": title, "reason": one.reason,
              "then": columns.get(one.task_id)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hermes_kanban_plugin.dashboard.evidence import words_of
+from hermes_kanban_plugin.dashboard.evidence import headed, words_of
 from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
 from hermes_kanban_plugin.diagnosis.why import explain_all
@@ -185,7 +185,7 @@ def _item(finding: Finding, facts: BoardFacts, titles: Mapping[str, str]) -> dic
         "kind": finding.kind,
         "level": finding.level.value,
         "task_id": finding.task_id,
-        "title": case.task.title if case else titles.get(finding.task_id or "", finding.task_id or heading),
+        "title": headed(case.task.title if case else titles.get(finding.task_id or "", finding.task_id or heading)),
         "reason": redact(finding.sentence),
         "also": [],
         "since": _since(finding, case, facts),
@@ -205,7 +205,7 @@ def _gate(case: Case, found: Answer) -> dict[str, Any]:
         "kind": found.code,
         "level": level.value,
         "task_id": task.id,
-        "title": task.title,
+        "title": headed(task.title),
         "reason": redact(found.reason),
         "also": [],
         "since": case.since,
@@ -240,7 +240,7 @@ def _waiting(facts: BoardFacts, answers: Mapping[str, Answer], told: set[str]) -
             found.append(
                 {
                     "task_id": case.task.id,
-                    "title": case.task.title,
+                    "title": headed(case.task.title),
                     "reason": redact(said.reason),
                     "at": said.next.at,
                     "action": _action(verb, case.task.id, _of_case(case)),

@@ -19,6 +19,11 @@ _SILENT = frozenset(
 LONGEST = 200
 
 
+def headed(title: str | None) -> str:
+    """Return a title as the page shows it: one line; a worker may have written a book there."""
+    return short(title, LONGEST)
+
+
 def words_of(evidence: Mapping[str, Any], now: int) -> list[list[str]]:
     """Return label and text of each piece of evidence that says something.
 

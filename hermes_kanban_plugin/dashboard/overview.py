@@ -11,9 +11,10 @@ import psutil
 
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dashboard.attention import Shown, sort_out
+from hermes_kanban_plugin.dashboard.evidence import LONGEST, headed
 from hermes_kanban_plugin.diagnosis import rulebook, surroundings
 from hermes_kanban_plugin.diagnosis.finding import Level
-from hermes_kanban_plugin.diagnosis.wording import span
+from hermes_kanban_plugin.diagnosis.wording import short, span
 from hermes_kanban_plugin.dispatch.standing import State
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.models import TERMINAL
@@ -75,7 +76,7 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
         "boards": _with_own(names(runtime), board.slug),
         "archived": bool(locations.metadata_of(board.location).get("archived")),
         "dispatcher": dispatcher(facts.dispatching, facts.now),
-        "pause": facts.paused.model_dump() if facts.paused else None,
+        "pause": _pause(facts),
         "counts": {name: facts.counts.get(name, 0) for name in COLUMNS},
         "unfinished": facts.unfinished,
         "cut": list(facts.cut),
@@ -108,6 +109,12 @@ def _about_settings(runtime: Runtime) -> list[dict[str, Any]]:
     slips = [*settings.ignored, *settings.refused, *([later] if (later := runtime.live_settings.problem) else [])]
     kept = {"kind": "settings", "level": Level.WARNING, "command": "hermes-kanban doctor"}
     return [{**kept, "sentence": f"settings that do not hold: {redact(words)}"} for words in slips]
+
+
+def _pause(facts: BoardFacts) -> dict[str, Any] | None:
+    if facts.paused is None:
+        return None
+    return {**facts.paused.model_dump(), "value": redact(short(facts.paused.value, LONGEST))}
 
 
 def _blocked_unseen(facts: BoardFacts) -> int:
@@ -161,6 +168,7 @@ def _run(row: dict[str, Any], orphan: Orphan | None, now: int) -> dict[str, Any]
     names = ("task_id", "title", "assignee", "run_id", "started_at", "last_heartbeat_at", "progress_at", "attempt")
     return {
         **{name: row[name] for name in names},
+        "title": headed(row["title"]),
         "loops": calls if (calls := row["repeated_calls"] or 0) >= IDENTICAL_CALLS - 1 else 0,
         "lease_left": None if row["claim_expires"] is None else row["claim_expires"] - now,
         "pid": pid,

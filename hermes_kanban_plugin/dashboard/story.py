@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_kanban_plugin import redaction, worker_logs
 from hermes_kanban_plugin.dashboard.charts import RESCUES
+from hermes_kanban_plugin.dashboard.evidence import headed
 from hermes_kanban_plugin.diagnosis import surroundings
 from hermes_kanban_plugin.diagnosis.why import explain
+from hermes_kanban_plugin.diagnosis.wording import short
 from hermes_kanban_plugin.store.connection import translating
 from hermes_kanban_plugin.store.history import ATTEMPT
 from hermes_kanban_plugin.store.standins import Pane
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.runtime import Runtime
 
 MAX_RUNS = 100
+LONGEST_ERROR = 300
 RUNS = f"""
-SELECT task_runs.id AS run_id, task_runs.started_at, task_runs.ended_at, task_runs.error,
+SELECT task_runs.id AS run_id, task_runs.started_at, task_runs.ended_at, substr(task_runs.error, 1, 2000) AS error,
     COALESCE(kp_runs.cause, task_runs.outcome) AS cause
 FROM task_runs LEFT JOIN kp_runs ON kp_runs.run_id = task_runs.id
 WHERE task_runs.task_id = :task_id AND {ATTEMPT}
@@ -48,7 +51,7 @@ def story(runtime: Runtime, board: Board, task_id: str) -> dict[str, Any]:
     first = total - len(rows) + 1
     return {
         "task_id": task_id,
-        "title": task.title,
+        "title": headed(task.title),
         "status": task.status,
         "assignee": task.assignee,
         "why": redaction.redact(found.reason) if found else "",
@@ -62,7 +65,7 @@ def story(runtime: Runtime, board: Board, task_id: str) -> dict[str, Any]:
 
 
 def _run(row: dict[str, Any], number: int) -> dict[str, Any]:
-    error = redaction.redact(str(row["error"])) if row["error"] else None
+    error = short(redaction.redact(str(row["error"])), LONGEST_ERROR) if row["error"] else None
     return {**row, "error": error, "number": number, "rescued": row["cause"] in RESCUES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -241,6 +242,21 @@ def test_the_story_of_a_task(page: Page, workshop: Workshop) -> None:
     assert "it is running" in told["why"]
     assert [(run["number"], run["cause"], run["rescued"]) for run in told["runs"]] == [(1, None, False)]
     assert wait_for(lambda: page.get(f"tasks/{task_id}")["log"], "the output") == "hello"
+
+
+def test_a_book_in_place_of_a_title_or_an_error_is_cut(page: Page, workshop: Workshop) -> None:
+    book = "word " * 100_000
+    start(workshop, title=book)
+    task_id = add(workshop, title=book)
+    opened = "INSERT INTO task_runs (task_id, status, outcome, started_at, ended_at, error) VALUES (?, ?, ?, 1, 2, ?)"
+    workshop.board.writer.execute(opened, (task_id, "crashed", "crashed", f"{book}password=hunter2hunter2"))
+    workshop.board.block(task_id, book, None, "anna")
+    for path in ("overview", f"tasks/{task_id}", "stale"):
+        assert len(json.dumps(page.get(path))) < 10_000, path
+    told = page.get(f"tasks/{task_id}")
+    assert told["title"].startswith("word word")
+    assert told["title"].endswith("…")
+    assert told["runs"][0]["error"].startswith("word word")
 
 
 def test_an_id_with_a_slash_has_a_story_too(page: Page, workshop: Workshop) -> None:
