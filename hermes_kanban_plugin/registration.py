@@ -52,7 +52,7 @@ def register(ctx: Any) -> None:
     role = role_of(os.environ, sys.argv)
     lacking = _lacking()
     if lacking:
-        _log_of(role).warning("%s (until then Hermes works without it)", requirements.advice(lacking))
+        _log_of(role).warning("hermes-kanban is left out: %s", requirements.advice(lacking))
         return
     if role is Role.GATEWAY:
         _name_strange_host()

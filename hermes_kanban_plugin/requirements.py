@@ -7,6 +7,7 @@ is looked for in every Hermes process, so finding imports nothing. The list is t
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.machinery import PathFinder
 
@@ -25,6 +26,8 @@ NEEDED = {
     "sqlite_utils": "sqlite-utils>=4.1,<5",
 }
 SHTAB = "shtab>=1.9,<2"
+# How a gateway's dispatcher ends that cannot be run in its environment; the number is sysexits.h's for that.
+CANNOT_RUN = 78
 
 
 def missing() -> list[str]:
@@ -32,10 +35,23 @@ def missing() -> list[str]:
     return [requirement for module, requirement in NEEDED.items() if not _is_there(module)]
 
 
+def unfit() -> list[str]:
+    """Return what is to be installed before we can work: what is missing, and what is there in another version.
+
+    Costs more than :func:`missing`, because each package is asked for its version.
+    """
+    lacking = missing()
+    return [
+        requirement for requirement in NEEDED.values() if requirement in lacking or not _has_right_version(requirement)
+    ]
+
+
 def advice(requirements: Iterable[str]) -> str:
     """Return the one sentence that says what is missing in this environment, and the command that adds it."""
     wanted = list(requirements)
-    return f"hermes-kanban lacks packages in the environment of this Python, add them with: {pip('install', *wanted)}"
+    return (
+        f"the environment of this Python lacks packages or has other versions, add them with: {pip('install', *wanted)}"
+    )
 
 
 def pip(*words: str) -> str:
@@ -67,3 +83,22 @@ def _is_there(module: str) -> bool:
             return False
         path = list(spec.submodule_search_locations or ())
     return True
+
+
+def _has_right_version(requirement: str) -> bool:
+    """Say whether what is installed is in the range; what does not tell its version is taken for right."""
+    from importlib.metadata import PackageNotFoundError, version  # late: slow, and no Hermes process asks for it
+
+    name, _, bounds = requirement.partition(">=")
+    lowest, _, below = bounds.partition(",<")
+    try:
+        found = _release(version(name))
+    except PackageNotFoundError:
+        return True
+    return not found or _release(lowest) <= found < _release(below)
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: those of its release, and of no pre-release."""
+    leading = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(number) for number in leading[0].split(".")) if leading else ()

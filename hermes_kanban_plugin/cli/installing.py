@@ -50,7 +50,7 @@ def setup(args: argparse.Namespace) -> int:
 
 
 def _refuse_what_could_not_run() -> None:
-    lacking = requirements.missing()
+    lacking = requirements.unfit()
     if lacking:
         raise MissingPackages(requirements.advice(lacking))
 

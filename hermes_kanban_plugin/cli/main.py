@@ -80,6 +80,8 @@ def _complain(problem: Exception, parsed: argparse.Namespace) -> int:
     board = getattr(parsed, "board", None)
     words, status = _explained(problem, board)
     print(f"hermes-kanban: {output.clean(output.addressed(words, board))}", file=sys.stderr)
+    if isinstance(problem, ImportError) and getattr(parsed, "until_eof", False):
+        return requirements.CANNOT_RUN  # the gateway that started us has another dispatcher
     return status
 
 
@@ -98,7 +100,7 @@ def _explained(problem: Exception, board: str | None) -> tuple[str, int]:
 
 
 def _what_is_missing(problem: ImportError) -> str:
-    lacking = requirements.missing()
+    lacking = requirements.unfit()
     if lacking:
         return requirements.advice(lacking)
     again = requirements.pip("install", "--force-reinstall", "--no-deps", requirements.DISTRIBUTION)

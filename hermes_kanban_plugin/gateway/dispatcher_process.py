@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin.gateway import output
+from hermes_kanban_plugin.requirements import CANNOT_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ SILENCE_TOLD_SECONDS = 45.0
 SILENCE_ENDED_SECONDS = 300.0
 # A gateway that was itself stopped for an hour has heard nothing, and learned nothing from that.
 _LONGEST_LOOK_SECONDS = 1.0
-# An upgrade takes the files away for a moment; those of a plugin that was removed do not come back.
+# An upgrade takes files away for a moment; those of a plugin or a package that was removed do not come back.
 REMOVED_SECONDS = 10.0
 # What holds this package: the folder of installed packages, a checkout or a clone.
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -104,6 +105,7 @@ class DispatcherProcess:
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
         self._pause = FIRST_PAUSE_SECONDS
+        self._unfit_since: float | None = None
         self._heard = threading.Event()
 
     @property
@@ -118,7 +120,7 @@ class DispatcherProcess:
             is_wanted: asked before each start and ten times a second; once it says no, nothing is started again.
 
         Returns:
-            False, or True when the dispatcher ended and its program was removed, so that none can be started again.
+            False, or True when the dispatcher ended and cannot be run again: its program, or what it needs, is gone.
         """
         try:
             while is_wanted():
@@ -134,7 +136,9 @@ class DispatcherProcess:
             await self._see_off()
 
     async def _is_removed(self, is_wanted: Callable[[], bool]) -> bool:
-        """Say whether the program is gone and stays so; one that is upgraded comes back."""
+        """Say whether the program, or a package that it needs, is gone and stays so; an upgrade brings it back."""
+        if self._unfit_since is not None and self._monotonic() - self._unfit_since >= REMOVED_SECONDS:
+            return True
         until = self._monotonic() + REMOVED_SECONDS
         while not os.path.exists(self._program):
             if self._monotonic() >= until or not is_wanted():
@@ -200,6 +204,10 @@ class DispatcherProcess:
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         if self._process is not None:
             self._let_go()
+            if self._process.returncode != CANNOT_RUN:
+                self._unfit_since = None
+            elif self._unfit_since is None:
+                self._unfit_since = self._monotonic()
             log.warning(
                 "dispatcher pid %d %s; workers go on under their supervisors, and it is started again in %.1f s",
                 self._process.pid, _describe(self._process.returncode), pause,

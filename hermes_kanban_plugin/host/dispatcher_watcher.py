@@ -79,12 +79,12 @@ def _is_switched_on() -> bool:
 def _make_watcher(hosts_loop: Any) -> Callable[[Any], Any]:
     """Return what takes the loop's place: it runs as long as the gateway does, and returns only at its end.
 
-    A gateway outlives the plugin that is removed under it; then the host's own loop goes on.
+    A gateway outlives the plugin, or a package of its, that is removed under it; then the host's own loop goes on.
     """
 
     async def _kanban_dispatcher_watcher(self: Any) -> None:
         if _is_allowed() and await _dispatcher().keep(lambda: bool(self._running)):
-            log.warning("the plugin was removed, so Hermes dispatches by itself from now on")
+            log.warning("the plugin cannot be run any more, so Hermes dispatches by itself until this gateway ends")
             await hosts_loop(self)
 
     setattr(_kanban_dispatcher_watcher, _OURS, True)

@@ -14,6 +14,7 @@ import pytest
 
 from hermes_kanban_plugin.gateway import dispatcher_process
 from hermes_kanban_plugin.gateway.dispatcher_process import DispatcherProcess
+from hermes_kanban_plugin.requirements import CANNOT_RUN
 from tests.conftest import lives
 
 # Says its pid in a line of its log, then waits for its end in the way that the test wants.
@@ -164,6 +165,36 @@ def test_a_program_that_is_gone_is_waited_for_and_not_for_ever(
     assert asyncio.run(play()) is not comes_back
     if not comes_back:
         assert dispatcher_process.REMOVED_SECONDS <= time.now < 3 * dispatcher_process.REMOVED_SECONDS
+
+
+def test_one_that_cannot_be_run_is_tried_for_a_while_and_not_for_ever(
+    time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A package that it needs was removed, or is there in another version; the host can still dispatch."""
+    began = time.now
+    unfit = child(time, "sh", "-c", f"exit {CANNOT_RUN}")
+    assert asyncio.run(unfit.keep(time.is_wanted)) is True
+    assert dispatcher_process.REMOVED_SECONDS <= time.now - began < 3 * dispatcher_process.REMOVED_SECONDS
+    assert caplog.text.count("started again in") > 2
+
+
+def test_one_that_can_be_run_again_is_not_given_up(
+    time: Time, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mended = tmp_path / "mended"
+    script = f"test -e {mended} && exit 1 || exit {CANNOT_RUN}"
+
+    async def play() -> bool:
+        keeping = asyncio.create_task(child(time, "sh", "-c", script).keep(time.is_wanted))
+        await said(caplog, f"ended with status {CANNOT_RUN}", 2)
+        mended.touch()
+        await said(caplog, "ended with status 1;", 2)
+        mended.unlink()
+        await said(caplog, f"ended with status {CANNOT_RUN}", 3)
+        time.wanted = False
+        return await keeping
+
+    assert asyncio.run(play()) is False
 
 
 def test_it_is_asked_to_end_and_its_last_words_are_heard(time: Time, caplog: pytest.LogCaptureFixture) -> None:

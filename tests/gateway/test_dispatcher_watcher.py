@@ -105,7 +105,7 @@ def test_after_the_plugin_was_removed_the_host_dispatches(
     monkeypatch.setattr(watcher, "_dispatcher", lambda: SimpleNamespace(keep=removed))
     run(gateway(loop))
     assert dispatched == [True]
-    assert "Hermes dispatches by itself from now on" in caplog.text
+    assert "Hermes dispatches by itself until this gateway ends" in caplog.text
 
 
 def test_a_gateway_that_is_no_module_of_its_own_is_served_by_the_mixin(kept: list[bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import shutil
 import sys
@@ -34,6 +35,7 @@ def without(monkeypatch: pytest.MonkeyPatch):
 
 def test_nothing_is_missing_where_these_tests_run() -> None:
     assert requirements.missing() == []
+    assert requirements.unfit() == []
 
 
 @pytest.mark.parametrize("module", requirements.NEEDED)
@@ -41,6 +43,26 @@ def test_a_missing_package_is_named(without, module: str) -> None:
     without(module)
     assert requirements.missing() == [requirements.NEEDED[module]]
     assert f"'{requirements.NEEDED[module]}'" in requirements.advice(requirements.missing())
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [
+        ("3.39.1", False),
+        ("4.0", False),
+        ("4.1", True),
+        ("4.1.2", True),
+        ("4.9rc1", True),
+        ("5.0", False),
+        ("dev", True),
+    ],
+)
+def test_a_package_of_another_version_is_named_too(monkeypatch: pytest.MonkeyPatch, version: str, fits: bool) -> None:
+    """Another plugin's requirements may have brought it, after which our dispatcher cannot be imported."""
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "sqlite-utils" else real(name))
+    assert requirements.missing() == []
+    assert requirements.unfit() == ([] if fits else ["sqlite-utils>=4.1,<5"])
 
 
 def test_looking_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,13 +120,15 @@ def test_a_look_that_fails_is_no_reason_to_raise(
     assert "sqlite_utils.__spec__ is None" in caplog.text
 
 
-@pytest.mark.parametrize("verb", [["setup"], ["setup", "--check"], ["doctor"], ["dispatcher"]])
+@pytest.mark.parametrize(
+    "verb", [["setup"], ["setup", "--check"], ["doctor"], ["dispatcher"], ["dispatcher", "--until-eof"]]
+)
 def test_a_command_that_lacks_a_package_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: list[str]
 ) -> None:
-    monkeypatch.setattr(requirements, "missing", lambda: ["pluggy>=1.5,<2"])
+    monkeypatch.setattr(requirements, "unfit", lambda: ["pluggy>=1.5,<2"])
     monkeypatch.setitem(sys.modules, "hermes_kanban_plugin.cli.serving", None)  # which imports it
-    assert main.main(verb) == 1
+    assert main.main(verb) == (requirements.CANNOT_RUN if "--until-eof" in verb else 1)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "'pluggy>=1.5,<2'" in said
