@@ -15,6 +15,8 @@ from hermes_kanban_plugin.diagnosis.wording import count, own, short, span
 if TYPE_CHECKING:
     from hermes_kanban_plugin.diagnosis.facts import BoardFacts, Case, Outage
 
+_NONE_WAITS = "several tasks failed"
+
 
 def findings(facts: BoardFacts) -> list[Finding]:
     """Return what the attempts at the tasks of a board say."""
@@ -67,7 +69,7 @@ def _outage(outage: Outage, facts: BoardFacts) -> Finding:
     when = f"the next try is in {span(at - facts.now)}" if at is not None and at > facts.now else "a try is due"
     if outage.probe_task_id is not None:
         when = f"{outage.probe_task_id} is trying it again"
-    tasks = f"{count(len(waiting), 'task')} {'fails' if len(waiting) == 1 else 'fail'}"
+    tasks = f"{count(len(waiting), 'task')} {'fails' if len(waiting) == 1 else 'fail'}" if waiting else _NONE_WAITS
     sentence = (
         f"{tasks} the same way since {span(facts.now - outage.began_at)}, which is no fault of "
         f"theirs ({short(outage.signature, 80)}); {when}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin.handoff import MAX_FILES, Changes
@@ -99,12 +100,10 @@ def _run(command: list[str], directory: str, environment: dict[str, str], deadli
 
 def _newer_files(directory: str, since: int, deadline: float) -> Iterator[str]:
     folders = [directory]
-    while folders and time.monotonic() < deadline:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except OSError:
-            continue
-        for entry in entries:
+    while folders:
+        for entry in _entries(folders.pop()):
+            if time.monotonic() >= deadline:  # asked for each, because one folder may hold a million files
+                return
             try:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in _SKIPPED:
@@ -113,3 +112,9 @@ def _newer_files(directory: str, since: int, deadline: float) -> Iterator[str]:
                     yield os.path.relpath(entry.path, directory)
             except OSError:
                 continue
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder; one that cannot be read is empty."""
+    with suppress(OSError), os.scandir(folder) as found:
+        yield from found

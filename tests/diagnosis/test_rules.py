@@ -274,6 +274,9 @@ def test_an_outage_is_told_once_for_all_its_tasks(scene: Scene) -> None:
     scene.spoil("UPDATE kp_outages SET probe_task_id = ?", ids[1])
     assert scene.why(ids[1]).code == "starting"
     assert scene.why(ids[0]).code == "outage"
+    assert found.sentence.startswith("3 tasks fail the same way since 30s")
+    scene.spoil("UPDATE kp_runs SET signature = NULL")  # the last one that waits is tried just now
+    assert scene.finding("outage").sentence.startswith("several tasks failed the same way since 30s")
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hermes_kanban_plugin.handoff import MAX_FILES, Changes
+from hermes_kanban_plugin.supervisor import changes
 from hermes_kanban_plugin.supervisor.changes import MAX_PATH, changes_in
 
 SINCE = 1_700_000_000
@@ -119,6 +121,15 @@ def test_without_time_nothing_is_found_and_nothing_fails(place: str, request: py
 def test_a_workspace_that_is_gone_has_nothing(folder: Path) -> None:
     folder.rmdir()
     assert look(folder) == Changes([], 0, "")
+
+
+def test_one_folder_with_very_many_files_takes_no_longer_than_allowed(folder: Path, monkeypatch) -> None:
+    for number in range(100):
+        write(folder / f"{number:03}.txt")
+    passed = itertools.count()
+    monkeypatch.setattr(changes.time, "monotonic", lambda: float(next(passed)))
+    found = look(folder, seconds=20.0)
+    assert 0 < len(found.files) + found.more < 25
 
 
 def test_a_file_may_be_called_anything_and_is_named_on_one_line(folder: Path) -> None:
