@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hermes_kanban_plugin import host
 from hermes_kanban_plugin.dispatch.holder import COMMAND_LANE
+from hermes_kanban_plugin.host import worker_toolsets
 
 if TYPE_CHECKING:
     from hermes_kanban_plugin.models import Task, Workspace
@@ -61,7 +62,7 @@ def hermes_arguments(task: Task, profile: str) -> list[str]:
         arguments += ["--skills", skill]
     if task.model_override:
         arguments += ["-m", task.model_override]
-    toolsets = host.profile_toolsets(profile)
+    toolsets = worker_toolsets.of_profile(profile)
     if toolsets:
         arguments += ["--toolsets", ",".join(toolsets)]
     arguments += ["chat", "-q", f"work kanban task {task.id}"]

@@ -90,28 +90,6 @@ def profile_home(profile: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def profile_toolsets(profile: str) -> list[str]:
-    """Return the toolsets that the host would pin for a worker of a profile; none when that cannot be known."""
-    home = profile_home(profile)
-    if home is None or not is_installed():
-        return []
-    try:
-        constants = importlib.import_module("hermes_constants")
-        token = constants.set_hermes_home_override(str(home))
-        try:
-            config = importlib.import_module("hermes_cli.config").load_config()
-            toolsets = importlib.import_module("hermes_cli.tools_config")._get_platform_tools(config, "cli")
-        finally:
-            constants.reset_hermes_home_override(token)
-    except AttributeError as old:
-        log.debug("this Hermes does not pin toolsets for its workers either: %s", old)
-        return []
-    except Exception as problem:  # noqa: BLE001 - a host of another version must not stop a worker from starting
-        log.warning("toolsets of profile %s are not known, the worker uses its own: %s", profile, problem)
-        return []
-    return sorted(str(name) for name in toolsets)
-
-
 def redact(text: str) -> str:
     """Return the text without secrets, by the host's rules where they are at hand and by ours in any case."""
     if "hermes_cli" in sys.modules or "agent" in sys.modules:

@@ -15,12 +15,19 @@ PREAMBLE = """
 import os, tools.kanban_tools as their_tools
 from hermes_cli import kanban_db as kb, plugins, profiles
 from hermes_kanban_plugin import host
+from hermes_kanban_plugin.host import worker_toolsets
 heard = []
 plugins.get_plugin_manager()._hooks.setdefault("kanban_task_completed", []).append(lambda **told: heard.append(told))
 def judged(*verdict):  # what the host's judge answers comes from a model; everything around it is real
     their_tools._goal_judge_available = lambda: True
     their_tools.judge_goal = lambda *, goal, last_response: verdict
     return host.judge_goal("paint it", "painted").objection
+"""
+
+XTOOL = """
+def register(ctx):
+    ctx.register_tool(name="x", toolset="xtools", schema={"name": "x", "description": "x", "parameters": {}},
+                      handler=lambda args, **more: "x")
 """
 
 
@@ -42,12 +49,28 @@ def test_worker_command_is_the_hosts(process: Actor) -> None:
 
 
 def test_toolsets_of_a_profile_are_the_hosts(process: Actor, shared_house: House) -> None:
-    home = str(shared_house.home / "profiles" / "painter")
-    ours, theirs = process.ask(f"[host.profile_toolsets('painter'), kb._resolve_worker_cli_toolsets({home!r})]")
-    assert ours == theirs
-    assert set(ours) >= {"file", "web"}
-    assert ours != process.ask("host.profile_toolsets('default')")
-    assert process.ask("host.profile_toolsets('nobody')") == []
+    """A gateway has loaded the root's plugins before it starts a worker, and no other profile's after it."""
+    with_plugin = shared_house.home / "profiles" / "writer"
+    for home in (shared_house.home, with_plugin):
+        folder = home / "plugins" / "xtool"
+        folder.mkdir(parents=True)
+        (folder / "plugin.yaml").write_text("name: xtool\nversion: 1\nprovides_tools: [x]\n", encoding="utf-8")
+        (folder / "__init__.py").write_text(XTOOL, encoding="utf-8")
+        (home / "config.yaml").write_text("plugins: {enabled: [xtool]}\n", encoding="utf-8")
+    gateway = shared_house.host("from hermes_cli import kanban_db as kb, plugins\nplugins.discover_plugins()")
+    asked = {}
+    for name in ("painter", "writer"):
+        home = str(shared_house.home / "profiles" / name)
+        asked[name], theirs = (
+            process.ask(f"worker_toolsets.of_profile({name!r})"),
+            gateway.ask(f"kb._resolve_worker_cli_toolsets({home!r})"),
+        )
+        assert asked[name] == theirs, name
+    assert set(asked["painter"]) >= {"file", "web"}
+    assert "xtools" in asked["writer"]
+    assert process.ask("worker_toolsets.of_profile('default')") != asked["painter"]
+    assert process.ask("worker_toolsets.of_profile('nobody')") == []
+    assert process.ask("'xtool' in plugins.get_plugin_manager()._plugins") is False, "its code did not run here"
 
 
 def test_gate_is_the_hosts(process: Actor) -> None:
