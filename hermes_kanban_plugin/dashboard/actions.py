@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hermes_kanban_plugin.dashboard.evidence import headed
+from hermes_kanban_plugin.dashboard.evidence import headed, life_of
 from hermes_kanban_plugin.dispatch import stale
 from hermes_kanban_plugin.errors import ChangedMeanwhile, InvalidArgument, WrongState
 from hermes_kanban_plugin.foreign import refuse_living, stop_foreign_worker
@@ -30,12 +30,16 @@ NEWER = "SELECT 1 FROM task_events WHERE task_id = :task_id AND id > :as_of LIMI
 
 
 class Press(NamedTuple):
-    """One button pressed: what it does, to which task, what was shown of it, and up to which event of the history."""
+    """One button pressed: what it does, to which task, what was shown of it, and up to which event of the history.
+
+    ``life`` are the signs of life of a claim that was called stale; None if the button does not depend on them.
+    """
 
     verb: str
     task_id: str
     seen: Seen
     as_of: int
+    life: str | None = None
 
 
 def _reclaim(board: Board, task: Task) -> str:
@@ -130,6 +134,8 @@ def _as_shown(board: Board, press: Press) -> Task:
     task = board.task(press.task_id)
     if Seen(task.status, task.current_run_id or 0, task.claim_lock or "") != press.seen:
         raise ChangedMeanwhile(task.id)
+    if press.life is not None and life_of(task.claim_expires, task.last_heartbeat_at) != press.life:
+        raise ChangedMeanwhile(task.id)  # it was called stale, and its worker has come back
     # A run is its own version; a task without one may have gone round and come back to the same column.
     newer = {"task_id": task.id, "as_of": press.as_of}
     if not task.current_run_id and board.reader.execute(NEWER, newer).fetchone():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hermes_kanban_plugin.dashboard.evidence import headed, words_of
+from hermes_kanban_plugin.dashboard.evidence import headed, life_of, words_of
 from hermes_kanban_plugin.diagnosis.answer import By
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
 from hermes_kanban_plugin.diagnosis.why import explain_all
@@ -72,11 +72,20 @@ _TOLD_APART = ("invalid_task_skills",)
 
 
 class Shown(NamedTuple):
-    """What the page shows of a task, which a button sends back: column, run (0: none), lock."""
+    """What the page shows of a task, which a button sends back: column, run (0: none), lock.
+
+    ``life`` are the signs of life of a claim that is called stale; None where the button does not depend on them.
+    """
 
     status: str
     run_id: int
     lock: str
+    life: str | None = None
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """The part that every button sends."""
+        return {"status": self.status, "run_id": self.run_id, "lock": self.lock}
 
 
 class Attention(NamedTuple):
@@ -280,7 +289,9 @@ def _of_claim(finding: Finding, facts: BoardFacts, verb: str | None) -> tuple[st
     pair = (finding.task_id, finding.run_id)
     for orphan in facts.orphans:
         if (orphan.run.task_id, orphan.run.run_id) == pair:
-            return "reclaim", Shown("running", orphan.run.run_id or 0, orphan.run.lock or "")
+            run = orphan.run
+            life = life_of(run.claim_expires, run.last_heartbeat_at)
+            return "reclaim", Shown("running", run.run_id or 0, run.lock or "", life)
     for strays, helps in ((facts.runless, "reclaim"), (facts.stray_locks, verb)):
         for stray in strays:
             if (stray.task_id, stray.run_id) == pair:
@@ -307,4 +318,4 @@ def _action(verb: str | None, task_id: str | None, shown: Shown | None) -> dict[
         return None
     if shown.status not in _COLUMNS.get(verb, (shown.status,)):
         return None
-    return {"verb": verb, "label": LABELS[verb], "task_id": task_id, "seen": shown._asdict()}
+    return {"verb": verb, "label": LABELS[verb], "task_id": task_id, "seen": shown.seen, "life": shown.life}

@@ -19,6 +19,11 @@ _SILENT = frozenset(
 LONGEST = 200
 
 
+def life_of(claim_expires: int | None, last_heartbeat_at: int | None) -> str:
+    """Return the signs of life of a claim as one word: it is another word after each renewal and each heartbeat."""
+    return f"{claim_expires}/{last_heartbeat_at}"
+
+
 def headed(title: str | None) -> str:
     """Return a title as the page shows it: one line; a worker may have written a book there."""
     return short(title, LONGEST)

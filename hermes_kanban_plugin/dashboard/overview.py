@@ -173,7 +173,7 @@ def _run(row: dict[str, Any], orphan: Orphan | None, now: int) -> dict[str, Any]
         "lease_left": None if row["claim_expires"] is None else row["claim_expires"] - now,
         "pid": pid,
         "verdict": verdict,
-        "seen": Shown(row["status"], row["run_id"] or 0, row["claim_lock"] or "")._asdict(),
+        "seen": Shown(row["status"], row["run_id"] or 0, row["claim_lock"] or "").seen,
     }
 
 

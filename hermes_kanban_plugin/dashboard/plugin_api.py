@@ -81,6 +81,7 @@ class Act(BaseModel):
     task_id: str = Field(max_length=200)
     seen: ShownTask
     as_of: int = Field(ge=0, le=MAX_RUN)
+    life: str | None = Field(default=None, max_length=80)
 
 
 class ShownRun(BaseModel):
@@ -167,7 +168,8 @@ def act(wish: Act) -> dict[str, Any]:
     """Do what one button says, on the task as it was shown."""
     seen = Seen(wish.seen.status, wish.seen.run_id, wish.seen.lock)
     with _serving(wish.board, DOING) as (runtime, opened):
-        return {"sentence": actions.act(runtime, opened, actions.Press(wish.verb, wish.task_id, seen, wish.as_of))}
+        press = actions.Press(wish.verb, wish.task_id, seen, wish.as_of, wish.life)
+        return {"sentence": actions.act(runtime, opened, press)}
 
 
 @router.post("/reclaim-stale")

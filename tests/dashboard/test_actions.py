@@ -150,6 +150,22 @@ def test_a_task_that_something_happened_to_is_left_alone(board: Board, runtime: 
     assert snapshot(board) == before
 
 
+def test_a_claim_that_was_called_stale_is_left_to_a_worker_that_came_back(board: Board, runtime: Runtime) -> None:
+    task_id = add(board)
+    lease = claim_one(board, task_id)
+    task = board.task(task_id)
+    press = press_of(board, "reclaim", task_id)._replace(life=f"{task.claim_expires}/{task.last_heartbeat_at}")
+    board.clock.advance(100)
+    board.heartbeat(lease, 120, "awake again")
+    before = snapshot(board)
+    with pytest.raises(ChangedMeanwhile):
+        act(runtime, board, press)
+    assert snapshot(board) == before
+    task = board.task(task_id)
+    act(runtime, board, press._replace(life=f"{task.claim_expires}/{task.last_heartbeat_at}"))
+    assert board.task(task_id).status == "ready"
+
+
 def test_a_sign_of_life_does_not_stand_in_the_way(board: Board, runtime: Runtime) -> None:
     task_id = add(board)
     lease = claim_one(board, task_id)

@@ -52,7 +52,7 @@ class Page:
 
     def press(self, shown: dict[str, Any], item: dict[str, Any], status: int = 200) -> Any:
         action = item["action"]
-        body = {name: action[name] for name in ("verb", "task_id", "seen")}
+        body = {name: action[name] for name in ("verb", "task_id", "seen", "life")}
         return self.post("act", {"board": shown["board"], "as_of": shown["as_of"], **body}, status)
 
 
@@ -233,6 +233,18 @@ def test_what_is_stale_is_taken_back_after_a_preview(page: Page, workshop: Works
 )  # fmt: skip
 def test_the_answer_says_what_became_of_all_that_was_shown(taken: dict[str, str], shown: int, said: str) -> None:
     assert plugin_api._reclaimed(taken, shown) == said
+
+
+def test_the_page_sends_back_the_signs_of_life_it_was_shown(page: Page, workshop: Workshop) -> None:
+    task_id = start(workshop)
+    lose(workshop.runtime, workshop.board, task_id)
+    shown = page.get("overview")
+    (item,) = [item for item in shown["attention"] if item["task_id"] == task_id]
+    workshop.board.writer.execute("UPDATE tasks SET claim_expires = claim_expires + 60 WHERE id = ?", (task_id,))
+    assert page.press(shown, item, 409)["detail"].startswith("It changed meanwhile")
+    shown = page.get("overview")
+    (item,) = [item for item in shown["attention"] if item["task_id"] == task_id]
+    assert "was reclaimed" in page.press(shown, item)["sentence"]
 
 
 def test_the_story_of_a_task(page: Page, workshop: Workshop) -> None:

@@ -65,6 +65,7 @@ def test_a_stale_claim_carries_the_claim_that_was_seen(scene: Scene) -> None:
     assert item["action"] == {
         "verb": "reclaim", "label": "Reclaim", "task_id": task_id,
         "seen": {"status": "running", "run_id": run_id, "lock": scene.board.task(task_id).claim_lock},
+        "life": f"{scene.board.task(task_id).claim_expires}/None",
     }  # fmt: skip
     assert ["supervisor", "dead"] in item["evidence"]
     assert sorted_out(scene).stale == [(task_id, run_id)]

@@ -507,7 +507,7 @@
     };
     // What is sent is what was drawn, also when newer facts came in while a question was open.
     const act = (action, asOf = data.as_of) =>
-      carryOut(post("/act", { board: data.board, verb: action.verb, task_id: action.task_id, seen: action.seen, as_of: asOf }));
+      carryOut(post("/act", { board: data.board, verb: action.verb, task_id: action.task_id, seen: action.seen, as_of: asOf, life: action.life }));
     const askStop = ({ task_id, seen, title }) => setStopping({ action: { verb: "stop", task_id, seen }, title, asOf: data.as_of });
     const stop = () => act(stopping.action, stopping.asOf);
     const press = (action, title) => (action.verb === "stop" ? askStop({ ...action, title }) : act(action));
