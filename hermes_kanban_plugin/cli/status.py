@@ -170,7 +170,7 @@ def _sentence(found: Standing, now: int) -> str:
         State.SERVING: f"serving, pid {pid}{by}; {tick}",
         State.ELSEWHERE: f"serving from another machine or container, pid {pid} there; {tick}",
         State.SILENT: f"pid {pid} lives and does not tick ({tick}); wake it: kill -CONT {pid}, or end it: kill {pid}",
-        State.HERMES: f"not ours: pid {found.holder} holds the lock, Hermes dispatches; {restart}",
+        State.HERMES: f"not ours: pid {found.holder} holds the lock, a Hermes without us; see: hermes-kanban doctor",
         State.DEAD: f"dead, pid {pid} ended without a word; {tick}; {restart}",
         State.STOPPED: f"stopped; {tick}; {restart}",
         State.NEVER: f"never ran here; {restart}",

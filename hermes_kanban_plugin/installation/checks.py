@@ -218,12 +218,13 @@ def _dispatcher(root: Path, boards: list[BoardLocation]) -> Iterator[Finding]:
     found = standing.look(root, boards, Clock().now())
     if not found.serves:
         evidence = {"state": found.state.value, "pid": found.pid, "lock_holder_pid": found.holder}
-        hangs = found.state is standing.State.SILENT
-        yield Finding(
-            kind="dispatcher_silent", level=Level.ERROR, evidence=evidence,
-            fix=f"kill -CONT {found.pid}" if hangs else RESTART,
-            sentence="no dispatcher of ours serves; see: hermes-kanban status",
-        )  # fmt: skip
+        sentence, fix = "no dispatcher of ours serves; see: hermes-kanban status", RESTART
+        if found.state is standing.State.SILENT:
+            fix = f"kill -CONT {found.pid}"
+        elif found.state is standing.State.HERMES:
+            sentence = f"no dispatcher of ours serves: pid {found.holder}, a Hermes without us, holds the lock"
+            fix = f"{SETUP}, then restart that gateway (its command: ps -p {found.holder} -o args)"
+        yield Finding(kind="dispatcher_silent", level=Level.ERROR, evidence=evidence, sentence=sentence, fix=fix)
 
 
 def _board(location: BoardLocation) -> Iterator[Finding]:

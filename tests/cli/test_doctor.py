@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,11 @@ import psutil
 import pytest
 
 import hermes_kanban_plugin
+from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
 from hermes_kanban_plugin.host import file_check
 from hermes_kanban_plugin.installation import checks, start_file
+from hermes_kanban_plugin.locks import FileLock
 
 ENABLED = "plugins: {enabled: [hermes-kanban], entries: {hermes-kanban: {allow_tool_override: true}}}\n"
 
@@ -38,6 +41,21 @@ def test_the_command_says_it_and_its_status_counts_problems_only(command) -> Non
     assert "error    the root home does not load the plugin" in text
     assert "         hermes-kanban setup" in text
     assert list(command.home.iterdir()) == [], "looking changes nothing"
+
+
+def test_a_gateway_without_us_is_named_and_not_only_ours_restarted(home: Path) -> None:
+    """It may be the gateway of a profile that was made after setup; restarting another one changes nothing."""
+    (one,) = found("dispatcher_silent")
+    assert one.fix == "hermes gateway restart"
+    lock = FileLock(locations.dispatcher_lock(home))
+    assert lock.acquire()
+    try:
+        (one,) = found("dispatcher_silent")
+    finally:
+        lock.release()
+    assert f"pid {os.getpid()}, a Hermes without us" in one.sentence
+    assert one.fix is not None
+    assert one.fix.startswith("hermes-kanban setup, then restart that gateway")
 
 
 def test_every_home_is_looked_at(home: Path) -> None:
