@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hermes_kanban_plugin import identity
+from hermes_kanban_plugin.dispatch import tool_server
 from hermes_kanban_plugin.dispatch.ownership import ALLOW, NOBODY, PROCESS, TREE, Holder, Vote, process_vote
 from hermes_kanban_plugin.identity import Place, ProcessIdentity, Verdict
 from hermes_kanban_plugin.store import statements
@@ -39,9 +40,16 @@ def vote_on_process(connection: sqlite3.Connection, caller: Caller, mode: Callab
         return ALLOW
     above = ancestors() if holder.verdict is Verdict.ALIVE else set()
     vote = process_vote(caller, holder, above, TREE if lane == COMMAND_LANE else PROCESS)
-    if not vote.allowed and lane != COMMAND_LANE and mode() == TREE:
+    if vote.allowed or lane == COMMAND_LANE:
+        return vote
+    if tool_server.serves(caller.pid, _agents(caller, holder.pid)) or mode() == TREE:
         return process_vote(caller, holder, above, TREE)
     return vote
+
+
+def _agents(caller: Caller, recorded: int) -> set[int]:
+    """Return the pids that may be the worker's agent: the recorded one, and the one that took its seat."""
+    return {recorded, *([int(caller.agent)] if caller.agent.isdecimal() else [])}
 
 
 def recorded(connection: sqlite3.Connection, lease: Lease) -> tuple[str | None, Holder]:
