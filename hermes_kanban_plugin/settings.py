@@ -138,6 +138,7 @@ class PluginSettings(BaseModel):
     fence_subagents: bool = True
     release_on_signal: bool = True
     note_limits: bool = True
+    fence_attachments: bool = True
     extend_kanban_command: bool = True
 
 

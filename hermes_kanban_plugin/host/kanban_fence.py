@@ -9,12 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+from functools import wraps
 from typing import TYPE_CHECKING, Any
+
+from hermes_kanban_plugin.host.patching import marked, original
+from hermes_kanban_plugin.host.switches import switch
+from hermes_kanban_plugin.imports import after_import
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 log = logging.getLogger(__name__)
+
+SWITCH = "fence_attachments"
+_thread = threading.local()
 
 # Our own three are fenced by themselves; the others only read.
 FENCED = frozenset(
@@ -32,6 +42,7 @@ def install(ctx: Any) -> None:
         return
     if hasattr(ctx, "register_middleware"):
         ctx.register_middleware("tool_execution", run_fenced)
+        after_import("hermes_cli.kanban_db", "attachments", fence_attachments)
     else:
         ctx.register_hook("pre_tool_call", object_to)
 
@@ -45,7 +56,34 @@ def run_fenced(*, tool_name: str = "", args: Any = None, next_call: Callable[[An
         next_call: runs it.
     """
     refusal = objection(tool_name)
-    return next_call(args) if refusal is None else json.dumps({"error": refusal}, ensure_ascii=False)
+    if refusal is not None:
+        return json.dumps({"error": refusal}, ensure_ascii=False)
+    _thread.tool = tool_name
+    try:
+        return next_call(args)
+    finally:
+        _thread.tool = ""
+
+
+def fence_attachments(module: ModuleType) -> None:
+    """Have it asked again, right before it is written, whether an attachment may be: its download may take minutes.
+
+    Args:
+        module: the host's ``hermes_cli.kanban_db``; before 0.16 it stores attachments otherwise.
+    """
+    store = original(getattr(module, "store_attachment_bytes", None))
+    if store is None or not switch(SWITCH):
+        return
+
+    @wraps(store)
+    def store_attachment_bytes(*arguments: Any, **more: Any) -> Any:
+        tool_name = getattr(_thread, "tool", "")
+        refusal = objection(tool_name)
+        if refusal is not None:
+            raise ValueError(refusal.removeprefix(f"{tool_name}: "))  # the host's tools answer with that
+        return store(*arguments, **more)
+
+    module.store_attachment_bytes = marked(store_attachment_bytes, store)  # type: ignore[attr-defined]
 
 
 def object_to(*, tool_name: str = "", **_: Any) -> dict[str, str] | None:

@@ -38,7 +38,7 @@ RESTART = "hermes gateway restart"
 _COMMAND_SECONDS = 10.0
 _SWITCHES = (
     "guard_file_check", "take_over_dispatcher", "bridge_activity", "fence_failures", "fence_blocks",
-    "fence_subagents", "release_on_signal", "note_limits", "extend_kanban_command",
+    "fence_subagents", "release_on_signal", "note_limits", "fence_attachments", "extend_kanban_command",
 )  # fmt: skip
 
 

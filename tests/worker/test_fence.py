@@ -15,8 +15,11 @@ from pytest_mock import MockerFixture
 from hermes_kanban_plugin import identity
 from hermes_kanban_plugin.host import kanban_fence
 from hermes_kanban_plugin.store import leases
+from tests.worker.test_bridge import module
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.worker.conftest import Post
 
 WRITERS = sorted(kanban_fence.FENCED)
@@ -91,6 +94,49 @@ def test_what_a_tool_itself_raises_is_the_hosts(post: Post) -> None:
 
     with pytest.raises(ZeroDivisionError, match="in the tool"):
         kanban_fence.run_fenced(tool_name="kanban_comment", args={}, next_call=fail)
+
+
+# --- a download that outlasts its run ------------------------------------------------------------------------------
+
+
+def attach(post: Post, stored: list[str], meanwhile: Callable[[], object]) -> str:
+    """Attach something by its address: the host downloads it, and then stores it in a function of its own."""
+    host = module(store_attachment_bytes=lambda conn, task_id, filename, data: stored.append(filename))
+    kanban_fence.fence_attachments(host)
+    kanban_fence.fence_attachments(host)  # the host may register us again
+
+    def download_and_store(args: Any) -> str:
+        meanwhile()
+        try:
+            host.store_attachment_bytes(None, post.lease.task_id, args["filename"], b"")
+        except ValueError as problem:
+            return f"kanban_attach_url: {problem}"
+        return "stored"
+
+    said = kanban_fence.run_fenced(
+        tool_name="kanban_attach_url", args={"filename": "a.txt"}, next_call=download_and_store
+    )
+    return str(said)
+
+
+def test_what_was_downloaded_by_a_run_that_is_over_is_not_stored(post: Post) -> None:
+    stored: list[str] = []
+    assert attach(post, stored, lambda: None) == "stored"
+    assert "superseded by run" in attach(post, stored, post.supersede)
+    assert stored == ["a.txt"]
+
+
+def test_switched_off_it_is_stored(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_KANBAN_PLUGIN_FENCE_ATTACHMENTS", "off")
+    assert attach(post, [], post.supersede) == "stored"
+
+
+def test_what_no_tool_stores_is_not_ours_to_judge(post: Post) -> None:
+    host = module(store_attachment_bytes=lambda filename: filename)
+    kanban_fence.fence_attachments(host)
+    post.supersede()
+    assert host.store_attachment_bytes("by a person") == "by a person"
+    kanban_fence.fence_attachments(module())  # an older host
 
 
 class Context:
