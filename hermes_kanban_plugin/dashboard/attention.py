@@ -147,7 +147,7 @@ def _as_if_served(facts: BoardFacts) -> BoardFacts:
 def _told_apart(finding: Finding, answers: Mapping[str, Answer]) -> Iterable[Finding]:
     """Return a finding about several tasks as one for each of them, where each has a button of its own."""
     tasks = finding.evidence.get("tasks", ())
-    if finding.kind not in _TOLD_APART or finding.task_id or len(tasks) < finding.evidence["count"]:
+    if finding.kind not in _TOLD_APART or finding.task_id or len(tasks) < finding.evidence.get("count", 0):
         return [finding]
     alone = {name: value for name, value in finding.evidence.items() if name not in ("tasks", "count")}
     return [
@@ -279,7 +279,11 @@ def _action_for(finding: Finding, case: Case | None, facts: BoardFacts) -> dict[
     elif finding.kind == "repeated_failures" and case is not None:
         verb = _after_failures(case, facts)
     elif finding.kind == "outage":
-        ready = [one for name in finding.evidence["tasks"] if (one := facts.case(name)) and one.task.status == "ready"]
+        ready = [
+            one
+            for name in finding.evidence.get("tasks", ())
+            if (one := facts.case(name)) and one.task.status == "ready"
+        ]
         task_id, shown = (ready[0].task.id, _of_case(ready[0])) if ready else (None, None)
     return _action(verb, task_id, shown)
 

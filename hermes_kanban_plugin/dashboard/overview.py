@@ -12,7 +12,7 @@ import psutil
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.dashboard.attention import Shown, sort_out
 from hermes_kanban_plugin.dashboard.evidence import LONGEST, headed
-from hermes_kanban_plugin.diagnosis import rulebook, surroundings
+from hermes_kanban_plugin.diagnosis import surroundings
 from hermes_kanban_plugin.diagnosis.finding import Level
 from hermes_kanban_plugin.diagnosis.wording import short, span
 from hermes_kanban_plugin.dispatch.standing import State
@@ -62,17 +62,22 @@ def overview(runtime: Runtime, board: Board) -> dict[str, Any]:
     with translating(board.path), snapshots.one_moment(board.reader) as reader:
         pane = Pane(reader)
         facts = surroundings.look(runtime, board)
-        findings = rulebook.diagnose(facts)
+        findings = surroundings.diagnose(runtime, facts)
         rows = [known(row) for row in pane.rows(RUNS, limit=MAX_RUNS)]
         named = {finding.task_id for finding in findings if finding.task_id}
         named_rows = map(known, pane.rows(TITLES, ids=json.dumps(sorted(named))))
         titles = {row["id"]: row["title"] for row in named_rows}
         as_of = pane.number(NEWEST_EVENT)
     found = sort_out(facts, findings, titles)
+    program = surroundings.addressed_command("hermes-kanban ", board.slug).strip()
+    for item in (*found.now, *found.later):
+        if item["command"]:
+            item["command"] = surroundings.addressed_command(item["command"], board.slug)
     return {
         "now": facts.now,
         "as_of": as_of,
         "board": board.slug,
+        "program": program,
         "boards": _with_own(names(runtime), board.slug),
         "archived": bool(locations.metadata_of(board.location).get("archived")),
         "dispatcher": dispatcher(facts.dispatching, facts.now),

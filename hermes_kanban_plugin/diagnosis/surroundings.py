@@ -79,6 +79,11 @@ def addressed_answer(found: Answer, board: str) -> Answer:
     return found.model_copy(update={"next": event})
 
 
+def addressed_command(command: str, board: str) -> str:
+    """Return a command that names its board, unless that is the current one."""
+    return command if _is_current(board) else addressed(command, board)
+
+
 def _addressed(found: Finding, board: str) -> Finding:
     return found if found.fix is None else found.model_copy(update={"fix": addressed(found.fix, board)})
 

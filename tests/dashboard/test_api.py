@@ -20,11 +20,14 @@ from fastapi import FastAPI
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.board import create_board
 from hermes_kanban_plugin.dashboard import plugin_api
+from hermes_kanban_plugin.diagnosis.finding import Finding, Level
+from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.testing import place_of
 from tests.conftest import lives, wait_for
 from tests.dashboard.conftest import lose, works
 
 if TYPE_CHECKING:
+    from hermes_kanban_plugin.diagnosis.facts import BoardFacts
     from hermes_kanban_plugin.locations import BoardLocation
     from tests.conftest import Workshop
 
@@ -429,6 +432,34 @@ def test_a_slip_in_the_settings_hides_no_board_and_is_told(page: Page, workshop:
     shown = page.get("overview")
     assert shown["counts"]["ready"] == 1
     assert any(entry.partition(":")[0] in note["sentence"] for note in shown["notes"])
+
+
+def test_a_command_for_another_board_names_it(page: Page, workshop: Workshop) -> None:
+    other = locations.locate("other")
+    create_board(other)
+    for location in (place_of(workshop.database), other):
+        workshop.runtime.open(location).create_task(title="lost", assignee="nobody-there")
+    shown = page.get("overview?board=other")
+    commands = {item["kind"]: item["command"] for item in shown["attention"]}
+    assert commands["assignee_profile_not_found"].startswith("hermes kanban --board other assign ")
+    assert shown["program"] == "hermes-kanban --board other"
+    shown = page.get("overview")
+    commands = {item["kind"]: item["command"] for item in shown["attention"]}
+    assert commands["assignee_profile_not_found"].startswith("hermes kanban assign ")
+    assert shown["program"] == "hermes-kanban"
+
+
+def test_what_other_plugins_find_is_shown_too(page: Page, workshop: Workshop) -> None:
+    class Exorcist:
+        @hookimpl
+        def kanban_diagnose(self, facts: BoardFacts) -> list[Finding]:
+            about = {"kind": "outage", "level": Level.ERROR, "sentence": "a ghost is on the board", "fix": None}
+            return [Finding(**about), Finding(**about | {"kind": "ghost", "task_id": "t_none"})]
+
+    with plugin_api.LOOKING.taken() as runtime:
+        runtime.manager.register(Exorcist(), "exorcist")
+    reasons = [item["reason"] for item in page.get("overview")["attention"]]
+    assert reasons.count("a ghost is on the board") == 2
 
 
 def test_an_archived_board_says_so_and_is_in_the_list(page: Page, workshop: Workshop) -> None:

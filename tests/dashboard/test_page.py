@@ -237,7 +237,7 @@ def test_hundreds_of_attempts_leave_the_output_in_sight(desk: Desk) -> None:
 def test_only_what_can_be_typed_is_offered_for_copying(desk: Desk) -> None:
     desk.add("rest", assignee="nobody-there")
     desk.open()
-    desk.browser.wait_text(".hk-list", "hermes kanban assign")
+    desk.browser.wait_text(".hk-list", f"hermes kanban --board {desk.slug} assign")
     commands = desk.browser.run(
         """document.querySelectorAll('details').forEach((e) => { e.open = true; });
         return [...document.querySelectorAll('.hk-command .hk-mono')].map((e) => e.innerText)"""

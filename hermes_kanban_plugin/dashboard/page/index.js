@@ -205,7 +205,7 @@
       : null;
     return h(Card, { id: "hk-attention", title: "Needs you", aside },
       items.length ? list(items) : h(AllWell, { data }),
-      more > 0 ? h("p", { className: "hk-quiet" }, `And ${more} more: hermes-kanban doctor`) : null,
+      more > 0 ? h("p", { className: "hk-quiet" }, `And ${more} more: ${data.program} doctor`) : null,
       data.cut.length
         ? h("p", { className: "hk-quiet" }, `The board has more ${data.cut.join(" and ")} than are looked at one by one; the first ones were.`)
         : null,
@@ -243,7 +243,7 @@
           item.action
             ? h(Act, { label: item.action.label, name: item.title, disabled: busy, onClick: () => onAct(item.action, item.title) })
             : null))),
-      data.waiting_count > data.waiting.length ? h("p", { className: "hk-quiet" }, `And ${data.waiting_count - data.waiting.length} more: hermes-kanban list`) : null);
+      data.waiting_count > data.waiting.length ? h("p", { className: "hk-quiet" }, `And ${data.waiting_count - data.waiting.length} more: ${data.program} list`) : null);
   }
 
   /* ---- running work ------------------------------------------------------------------------------------------ */
@@ -277,7 +277,7 @@
             h("tbody", null, data.running.map((run) =>
               h(Run, { key: `${run.task_id}:${run.run_id}`, run, now: data.now, busy, onStop, onOpen }))))
         : h("p", { className: "hk-quiet" }, data.counts.ready ? "Nothing runs at the moment." : "Nothing runs, and nothing is ready to."),
-      hidden > 0 ? h("p", { className: "hk-quiet" }, `And ${hidden} more: hermes-kanban list --status running`) : null);
+      hidden > 0 ? h("p", { className: "hk-quiet" }, `And ${hidden} more: ${data.program} list --status running`) : null);
   }
 
   /* ---- charts ------------------------------------------------------------------------------------------------ */
