@@ -17,6 +17,7 @@ from hermes_kanban_plugin.configuration import LiveSettings
 from hermes_kanban_plugin.dispatch.stops import Stops
 from hermes_kanban_plugin.logbook import Complaints, entry
 from hermes_kanban_plugin.manager import Manager
+from hermes_kanban_plugin.supervisor import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,11 +94,16 @@ class Runtime:
         self.stops = Stops()
         self.watch: Watch | None = None
         self.stopping = threading.Event()
+        self._program = program.stamp()
         self.keeps_ticks = False
         self._complaints = Complaints()
         self._tick_locks: dict[Path, locks.FileLock] = {}
         self._boards: dict[Path, Board] = {}
         self._files: dict[Path, tuple[int, int] | None] = {}
+
+    def has_own_program(self) -> bool:
+        """Say whether supervisors would still be started from the files that this process was started with."""
+        return program.stamp() == self._program
 
     def reload(self) -> Settings:
         """Take over the settings if their file changed, and return those in force."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TOLD = "kanban_task_event"
 NEWS_BATCH = 500
+CHANGED = "the plugin was upgraded or removed before the worker was started"
 
 
 @hookimpl(trylast=True)
@@ -84,6 +85,9 @@ def _settle_launch(context: TickContext, lease: Lease, status: int) -> None:
     with immediate(context.board.writer) as writer:
         if writer.execute(accepted, {"run_id": lease.run_id}).fetchone():
             return
+        if not context.runtime.has_own_program():
+            _release_launch(context, lease, CHANGED, waits=False)
+            return
         if status > 0 and status != EXIT_TRY_LATER:
             _fail_launch(context, lease, f"the supervisor ended with status {status}; see the task's log")
             return
@@ -127,6 +131,8 @@ def dispatch(context: TickContext) -> None:
         lease = leases.get(admitted.task.id)
         if lease is not None and context.runtime.stopping.is_set():
             _release_launch(context, lease, "the dispatcher was stopped before it started the worker", waits=False)
+        elif lease is not None and not context.runtime.has_own_program():
+            _release_launch(context, lease, CHANGED, waits=False)
         elif lease is not None:
             _start(context, admitted, lease)
             testpoints.reach("dispatcher.after_launch")

@@ -26,7 +26,6 @@ from hermes_kanban_plugin.errors import KanbanError
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.logbook import entries_of, entry
 from hermes_kanban_plugin.store import queries
-from hermes_kanban_plugin.supervisor import program
 from hermes_kanban_plugin.wake import Ear
 
 if TYPE_CHECKING:
@@ -73,7 +72,6 @@ class Dispatcher:
         self._hurry = threading.Event()
         self._reason = "asked to stop"
         self._leadership = Leadership(runtime)
-        self._program = program.stamp()
         self._ramp: Ramp | None = None
         self._swept: float | None = None
 
@@ -127,7 +125,7 @@ class Dispatcher:
 
     def _is_its_program_there(self) -> bool:
         """Look before each tick: what would be started from other files is not ours, and whoever started us knows."""
-        if program.stamp() == self._program:
+        if self.runtime.has_own_program():
             return True
         words = "the plugin was upgraded or removed under this dispatcher, which ends and counts nothing as a failure"
         log.warning(entry("stop", words))

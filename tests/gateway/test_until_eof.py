@@ -210,7 +210,7 @@ def test_a_dispatcher_whose_plugin_is_gone_or_another_one_costs_no_task_its_trie
     assert process.stderr is not None
     assert "the plugin was upgraded or removed under this dispatcher" in process.stderr.read()
     assert (workshop.board.task(late).status, workshop.board.task(late).consecutive_failures) == ("ready", 0)
-    assert workshop.board.runs(late) == []
+    assert {run.outcome for run in workshop.board.runs(late)} <= {"reclaimed"}, "claimed at most, and given back"
     assert term(workshop)["reason"] == "its files were replaced or removed"
 
 
