@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from hermes_kanban_plugin.installation.homes import Home
     from hermes_kanban_plugin.installation.start_file import Environment
 
+# A copy of the page would not follow an upgrade, and what is not ours is not removed.
+_IN_THE_WAY = (
+    "is in the way of our tab in hermes dashboard: it is no link of ours, and a copy of our page would not follow an "
+    "upgrade; move it away, then: hermes-kanban setup"
+)
+
 
 class Plan(NamedTuple):
     """Changes in their order, what else is to be said, and the journal as it is when they are done (None: no file).
@@ -77,7 +83,7 @@ def for_setup(root: Path, only: Sequence[str] | None, environment: Environment) 
         made = {str(change.path): str(change.link) for change in links}
         words, obstacles = commands.add(environment)
         after = Journal(entries, {**known.links, **made}, known.by_hand)
-        obstacles += [f"{place} is in the way of our tab in hermes dashboard" for place in _taken_places(root, only)]
+        obstacles += [f"{place} {_IN_THE_WAY}" for place in _taken_places(root, only)]
         notes, above = _managed()
         return Plan([*changes, *links, *words], notes, [*obstacles, *above], seen_journal, after)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,21 @@ def test_what_is_not_ours_stays_and_is_named(place, home: Home, tmp_path: Path) 
     theirs.parent.mkdir(parents=True)
     theirs.symlink_to(tmp_path)
     made = place.plan()
-    said = [note for note in made.obstacles if "in the way" in note]
-    assert said == [f"{theirs} is in the way of our tab in hermes dashboard"]
+    (said,) = [note for note in made.obstacles if "in the way" in note]
+    assert said.startswith(f"{theirs} is in the way of our tab in hermes dashboard: ")
+    assert said.endswith("move it away, then: hermes-kanban setup")
     place.setup()
     place.undo()
     assert os.readlink(theirs) == str(tmp_path)
+
+
+def test_a_copy_of_the_page_is_named_and_not_taken_for_the_link(place, home: Home) -> None:
+    stale = tab.place_in(home)
+    shutil.copytree(tab.PAGE, stale)
+    (stale / "page" / "index.js").write_text("// an older one")
+    assert [note for note in place.plan().obstacles if str(stale) in note]
+    place.setup()
+    assert (stale / "page" / "index.js").read_text() == "// an older one"
 
 
 def test_a_file_beside_the_link_stays(place, home: Home) -> None:
