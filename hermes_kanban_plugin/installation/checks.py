@@ -23,7 +23,7 @@ from hermes_kanban_plugin.diagnosis.finding import Finding, Level, worst_first
 from hermes_kanban_plugin.diagnosis.ground import NETWORK_FILE_SYSTEMS, has_log_defect
 from hermes_kanban_plugin.dispatch import standing
 from hermes_kanban_plugin.errors import InvalidSettings, KanbanError, SetupRefused
-from hermes_kanban_plugin.host import file_check
+from hermes_kanban_plugin.host import file_check, patch_targets
 from hermes_kanban_plugin.installation import enabling, files, folder, homes, start_file, tab
 from hermes_kanban_plugin.store import connection
 
@@ -186,6 +186,13 @@ def _host() -> Iterator[Finding]:
             kind="file_check_unknown", level=Level.WARNING, evidence={"functions": list(checks.functions)},
             sentence=f"{names} of this Hermes may drop SQLite's locks and are not known, so they were left alone",
             fix="keep a dispatcher of ours running: hermes-kanban status",
+        )  # fmt: skip
+    for target in patch_targets.unknown(missing_too=not host.is_tried(found)):
+        yield Finding(
+            kind="patch_target_unknown", level=Level.WARNING,
+            evidence={"module": target.module, "function": target.name, "switch": target.switch},
+            sentence=f"{target.name} of {target.module} is not what {target.switch} replaces, so it was left alone",
+            fix=requirements.pip("install", "-U", requirements.DISTRIBUTION),
         )  # fmt: skip
 
 

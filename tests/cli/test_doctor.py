@@ -13,7 +13,7 @@ import pytest
 import hermes_kanban_plugin
 from hermes_kanban_plugin import locations
 from hermes_kanban_plugin.diagnosis.finding import Finding, Level
-from hermes_kanban_plugin.host import file_check
+from hermes_kanban_plugin.host import file_check, patch_targets
 from hermes_kanban_plugin.installation import checks, start_file
 from hermes_kanban_plugin.locks import FileLock
 
@@ -147,6 +147,32 @@ def test_a_patch_that_was_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_check, "state_of_installed_host", lambda: unknown)
     (one,) = found("file_check_unknown")
     assert "_backup_corrupt_db" in one.sentence
+
+
+def test_a_function_that_no_replacement_of_ours_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the host that is installed here every one is known; nothing is said of what an older one never had."""
+    assert found("patch_target_unknown") == []
+    assert patch_targets.unknown(missing_too=True) == []
+    other = patch_targets.Target("hermes_cli.kanban_db", "block_task", ("conn", "reason", "colour"), "fence_blocks")
+    gone = patch_targets.Target("run_agent", "AIAgent._never_there", (), "note_limits")
+    monkeypatch.setattr(patch_targets, "TARGETS", (other, gone))
+    (one,) = found("patch_target_unknown")
+    assert one.evidence == {"module": "hermes_cli.kanban_db", "function": "block_task", "switch": "fence_blocks"}
+    monkeypatch.setattr(checks, "version", lambda _: "0.99.0")
+    assert len(found("patch_target_unknown")) == 2, "of a host that is newer than we know, what is gone is told"
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [(["self", "desc"], True), (["self", "x"], False), (["self"], False), (["self", "desc", "kind"], False)],
+)
+def test_parameters_that_a_replacement_needs_exactly(given: list[str], known: bool) -> None:
+    assert patch_targets.Target("m", "f", ("self", "desc"), "s", exact=True).fits(given) is known
+
+
+@pytest.mark.parametrize(("given", "known"), [(["args"], True), (["x"], True), ([], False), (["x", "y"], False)])
+def test_one_parameter_of_any_name(given: list[str], known: bool) -> None:
+    assert patch_targets.Target("m", "f", ("*",), "s", exact=True).fits(given) is known
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ MAY_READ_TEXT = {
     "host.file_check": "the host's source",
     "host.kanban_words": "config.yaml",
     "host.skills": "the list of bundled skills",
+    "host.patch_targets": "the host's source",
     "host.toolsets": "config.yaml",
     "installation.files": "config.yaml, the start-up file, RECORD, the journal of setup",
     "locations": "pointer file and board.json",
