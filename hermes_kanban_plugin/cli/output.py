@@ -26,7 +26,6 @@ _CONTROLS = re.compile(
 )
 _SPACES = re.compile(r"\s")
 LEAST_WIDTH, MOST_WIDTH = 40, 100
-UNBOUNDED = 1_000_000  # a file or a program reads it: nothing is folded
 _LONG = ("title", "error", "why")
 COLUMNS = ("running", "ready", "review", "blocked", "triage", "todo", "scheduled", "done")
 STYLES = {
@@ -64,8 +63,7 @@ def _terminal() -> type[Console]:
 def console() -> Console:
     """Return the console for standard output; what a chat captures is text, whatever colours the terminal has."""
     captured = isinstance(sys.stdout, io.StringIO)
-    width = None if captured or _is_bounded() else UNBOUNDED
-    return _terminal()(highlight=False, soft_wrap=True, force_terminal=False if captured else None, width=width)
+    return _terminal()(highlight=False, soft_wrap=True, force_terminal=False if captured else None)
 
 
 def clean(value: object) -> str:
@@ -100,18 +98,33 @@ def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any] | list[An
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """Print a table, or a sentence when there is nothing to show."""
+    """Print a table, or a sentence when there is nothing to show; for a file or a program no row is folded."""
+    listed = list(rows)
+    if not listed:
+        return print_line(empty)
+    if not (_is_bounded() or isinstance(sys.stdout, io.StringIO)):
+        return _print_plainly(columns, listed)
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column not in _LONG, overflow="fold")
-    for row in rows:
+    for row in listed:
         table.add_row(*(plain(cell) for cell in row))
-    if table.row_count:
-        console().print(table)
-    else:
-        console().print(empty)
+    return console().print(table)
+
+
+def _print_plainly(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns without rich, which takes long for a board of many thousand tasks."""
+    from rich.cells import cell_len
+
+    lines = [list(columns), *([clean(cell) for cell in row] for row in rows)]
+    widths = [
+        max(len(cell) if cell.isascii() else cell_len(cell) for cell in cells) for cells in zip(*lines, strict=True)
+    ]
+    for line in lines:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(padded).rstrip())
 
 
 def print_line(*parts: object) -> None:
