@@ -36,11 +36,12 @@ _REPAIRS = (("goal_mode", "0"), ("created_at", "CAST(created_at AS INTEGER)"), (
 
 
 class Unreadable(NamedTuple):
-    """A value of the wrong kind: of which task, in which column, and the value as it is shown to people."""
+    """A value of the wrong kind: of which task, in which column, as it is shown, and whether it is in the task's row."""
 
     task_id: str
     column: str
     value: str
+    in_task: bool = True
 
     @property
     def sentence(self) -> str:
@@ -50,7 +51,7 @@ class Unreadable(NamedTuple):
     def repair(self, path: str) -> str:
         """Return what puts it right on a board file: a command line if it is a column of the task, else in words."""
         fitting = dict(_REPAIRS).get(self.column, "NULL" if self.column in _MAY_BE_EMPTY else None)
-        if fitting is None:
+        if fitting is None or not self.in_task:
             return f"correct the value of {self.column} in what {path} says about {self.task_id}"
         task_id = self.task_id.replace("'", "''")
         return f"sqlite3 {_quoted(path)} \"UPDATE tasks SET {self.column} = {fitting} WHERE id = '{task_id}'\""
@@ -108,11 +109,13 @@ def read(model: type[_Model], row: Mapping[str, Any], connection: sqlite3.Connec
 def _named(row: Mapping[str, Any], problem: ValidationError) -> Unreadable:
     """Say which value of a row was refused; a name is only shown, so it may be cut."""
     first = problem.errors(include_url=False, include_context=False)[0]
-    column = str(first["loc"][0]).removeprefix("task_") if first["loc"] else "a column"
+    name = str(first["loc"][0]) if first["loc"] else "a column"
+    # A run that holds a task is read with columns of three tables: of the same name ours, not the task's.
+    in_task = "known_run_id" not in row or name not in ("worker_pid", "started_at")
     owner = row.get("task_id", row.get("id"))
     value = repr(first["input"])
     shown = value if len(value) <= _MOST_SHOWN else f"{value[: _MOST_SHOWN - 1]}…"
-    return Unreadable(str(owner), column, shown)
+    return Unreadable(str(owner), name.removeprefix("task_"), shown, in_task)
 
 
 def _quoted(path: str) -> str:

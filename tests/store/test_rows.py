@@ -73,9 +73,10 @@ def test_bytes_are_shown_as_the_text_they_may_be(stored: object, shown: object) 
     assert known({"title": stored}) == {"title": shown}
 
 
-def test_a_value_beside_the_task_is_named_without_a_statement_that_could_not_run() -> None:
+@pytest.mark.parametrize("column", ["launch_deadline", "worker_pid", "started_at"])
+def test_a_value_beside_the_task_is_named_without_a_statement_for_the_task(column: str) -> None:
     sieve = Sieve()
-    assert sieve.one(HeldRun, {"task_id": "t_1", "known_run_id": 1, "launch_deadline": "soon"}) is None
+    assert sieve.one(HeldRun, {"task_id": "t_1", "known_run_id": 1, column: "soon"}) is None
     (found,) = sieve.unreadable
-    assert (found.task_id, found.column, found.value) == ("t_1", "launch_deadline", "'soon'")
-    assert "correct the value of launch_deadline" in found.repair("/k.db")
+    assert (found.task_id, found.column, found.value) == ("t_1", column, "'soon'")
+    assert f"correct the value of {column}" in found.repair("/k.db")
