@@ -36,7 +36,7 @@ _REPAIRS = (("goal_mode", "0"), ("created_at", "CAST(created_at AS INTEGER)"), (
 
 
 class Unreadable(NamedTuple):
-    """A value of the wrong kind: of which task, in which column, as it is shown, and whether it is in the task's row."""
+    """A value of the wrong kind: of which task, in which column, as it is shown, whether in the task's row."""
 
     task_id: str
     column: str
