@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hermes_kanban_plugin import open_board
-from tests.conftest import wait_for
+from tests.conftest import host_lock, wait_for
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_doctor_goes_on_where_nothing_can_be_mended(command) -> None:
 def test_a_dry_run_refuses_what_the_command_refuses(command, verb: tuple[str, ...]) -> None:
     """The pid of a foreign claim belongs to somebody else by now, so nobody may stop it."""
     task_id = command.create("x", "--assignee", "coder")
-    stranger = subprocess.Popen(["sleep", "60"])
+    stranger, lock = subprocess.Popen(["sleep", "60"]), host_lock()
     try:
         with open_board() as board:
             board.writer.execute(
                 "INSERT INTO task_runs (id, task_id, status, claim_lock, worker_pid, started_at) "
-                "VALUES (1, ?, 'running', 'host:1', ?, 1)",
-                (task_id, stranger.pid),
+                "VALUES (1, ?, 'running', ?, ?, 1)",
+                (task_id, lock, stranger.pid),
             )
             board.writer.execute(
-                "UPDATE tasks SET status = 'running', claim_lock = 'host:1', claim_expires = 9999999999, "
+                "UPDATE tasks SET status = 'running', claim_lock = ?, claim_expires = 9999999999, "
                 "worker_pid = ?, current_run_id = 1 WHERE id = ?",
-                (stranger.pid, task_id),
+                (lock, stranger.pid, task_id),
             )
         tried, done = (command(*verb, task_id, *more) for more in (("--dry-run",), ()))
         assert (tried.status, done.status) == (2, 2)

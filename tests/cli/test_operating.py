@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from hermes_kanban_plugin import identity, locations, locks, open_board
 from hermes_kanban_plugin.identity import ProcessIdentity
 from hermes_kanban_plugin.store import leases
 from hermes_kanban_plugin.testing import claim_one, violations
-from tests.conftest import lives
+from tests.conftest import host_lock, lives
 
 ME = "somebody"
 
@@ -103,7 +102,7 @@ def test_a_worker_that_was_stopped_may_write_no_more(command, worker) -> None:
 
 def test_stop_stops_a_worker_of_hermes_first(command, sleeper) -> None:
     task_id = command.create("x")
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     badge = {"HERMES_KANBAN_CLAIM_LOCK": lock, "HERMES_KANBAN_RUN_ID": "1"}
     worker = subprocess.Popen(["sleep", "600"], env={**os.environ, **badge})
     try:

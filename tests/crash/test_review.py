@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from hermes_kanban_plugin.hookspecs import hookimpl
 from hermes_kanban_plugin.manager import Manager
 from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.testing import claim_one, make_board
-from tests.conftest import lives, wait_for
+from tests.conftest import host_lock, lives, wait_for
 
 DISPATCHER = [sys.executable, "-m", "hermes_kanban_plugin.cli.main", "dispatcher", "--stop-workers"]
 
@@ -72,7 +71,7 @@ def test_a_frozen_supervisor_does_not_park_a_reclaimed_task_for_ever(workshop, d
 
 def test_a_running_task_without_a_run_and_with_a_dead_pid_is_taken_back(board, home, clock):
     task_id = board.create_task(title="x", assignee="w")
-    put_foreign_run(board, task_id, 4194304, f"{socket.gethostname()}:1", run=False)
+    put_foreign_run(board, task_id, 4194304, host_lock(), run=False)
     runtime = Runtime(home, clock, Manager(discover=False))
     assert [saved.task_id for saved in tick(board, runtime).rescued] == [task_id]
     assert board.task(task_id).status == "ready"
@@ -81,7 +80,7 @@ def test_a_running_task_without_a_run_and_with_a_dead_pid_is_taken_back(board, h
 
 def test_another_worker_of_the_same_host_dispatcher_is_not_touched(board, home, clock):
     """The host gives one lock to all its workers; a pid that now belongs to a sibling is not this run's worker."""
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     task_id = board.create_task(title="x", assignee="w")
     environment = {**os.environ, "HERMES_KANBAN_CLAIM_LOCK": lock, "HERMES_KANBAN_RUN_ID": "77"}
     sibling = subprocess.Popen(["sleep", "600"], env=environment)
@@ -98,7 +97,7 @@ def test_another_worker_of_the_same_host_dispatcher_is_not_touched(board, home, 
 @pytest.mark.parametrize("verb", [["reclaim"], ["block"], ["complete"]])
 def test_a_worker_of_the_host_is_stopped_before_its_task_is_taken_away(board, home, verb):
     task_id = board.create_task(title="x", assignee="w")
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     environment = {**os.environ, "HERMES_KANBAN_CLAIM_LOCK": lock, "HERMES_KANBAN_RUN_ID": "1"}
     worker = subprocess.Popen(["sleep", "600"], env=environment)
     try:
@@ -113,7 +112,7 @@ def test_a_worker_of_the_host_is_stopped_before_its_task_is_taken_away(board, ho
 
 def test_the_limit_of_a_host_worker_is_enforced_and_counted(board, home, clock):
     task_id = board.create_task(title="x", assignee="w", max_runtime_seconds=5)
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     environment = {**os.environ, "HERMES_KANBAN_CLAIM_LOCK": lock, "HERMES_KANBAN_RUN_ID": "1"}
     worker = subprocess.Popen(["sleep", "600"], env=environment)
     try:

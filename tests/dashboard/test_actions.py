@@ -20,7 +20,7 @@ from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.store.moves import Seen
 from hermes_kanban_plugin.store.outcomes import Handoff
 from hermes_kanban_plugin.testing import claim_one, violations
-from tests.conftest import lives, wait_for
+from tests.conftest import host_lock, lives, wait_for
 from tests.dashboard.conftest import lose, press_of, works
 
 if TYPE_CHECKING:
@@ -235,9 +235,7 @@ def held_by_a_process(
     board: Board, task_id: str, script: str = "import time; time.sleep(600)", *arguments: str
 ) -> subprocess.Popen[bytes]:
     """Make a claim as the host's dispatcher does: a run without facts of ours, a bare pid."""
-    import socket
-
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     opened = "INSERT INTO task_runs (task_id, status, claim_lock, started_at) VALUES (?, 'running', ?, 1)"
     spoil(board, opened, task_id, lock)
     run_id = board.runs(task_id)[-1].id

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 
 import pytest
@@ -16,7 +15,7 @@ from hermes_kanban_plugin.models import TERMINAL
 from hermes_kanban_plugin.runtime import Runtime
 from hermes_kanban_plugin.store import leases
 from hermes_kanban_plugin.testing import claim_one, violations
-from tests.conftest import lives
+from tests.conftest import host_lock, lives
 
 
 @pytest.fixture
@@ -132,7 +131,7 @@ def test_a_worker_of_the_hosts_own_dispatcher_that_died_is_a_counted_crash(board
     task_id = board.create_task(title="x", assignee="w")
     ended = subprocess.Popen(["true"])
     ended.wait()
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     board.writer.execute(
         "INSERT INTO task_runs (task_id, status, claim_lock, started_at) VALUES (?, 'running', ?, 1)", (task_id, lock)
     )

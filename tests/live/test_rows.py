@@ -149,7 +149,7 @@ def stagings(tmp_path_factory: pytest.TempPathFactory, model_server: ModelServer
 
 def chosen(session: pytest.Session) -> list[str]:
     """The rows that this session is to look at."""
-    found = [getattr(item, "callspec", None) for item in session.items if item.path.name == "test_rows.py"]
+    found = [getattr(item, "callspec", None) for item in session.items if str(item.path) == __file__]
     return [spec.params["name"] for spec in found if spec is not None]
 
 

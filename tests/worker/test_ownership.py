@@ -17,7 +17,7 @@ from hermes_kanban_plugin.dispatch.ownership import AGENT_VARIABLE, ALLOW, NOBOD
 from hermes_kanban_plugin.identity import Verdict
 from hermes_kanban_plugin.store.connection import open_reader
 from hermes_kanban_plugin.store.leases import Lease
-from tests.conftest import wait_for
+from tests.conftest import host_lock, wait_for
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Post
@@ -171,9 +171,7 @@ def foreign(plain_board: Path, lock: str, pid: int | None) -> tuple[str | None, 
 
 
 def test_the_hosts_bare_pid_counts_when_it_carries_the_lock(plain_board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
-    lock = f"{socket.gethostname()}:1"
+    lock = host_lock()
     assert foreign(plain_board, lock, None) == (None, NOBODY)
     with Process("input()", HERMES_KANBAN_CLAIM_LOCK=lock) as worker, Process("input()") as stranger:
         wait_for(lambda: identity.sight(worker.started.pid, lock).carries_lock, "the worker to be executed")
