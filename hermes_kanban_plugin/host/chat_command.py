@@ -63,7 +63,8 @@ async def answer(raw: str) -> str:
 
 
 def _refuse(words: list[str]) -> str | None:
-    verb = next((word for word in words if not word.startswith("-")), "")
+    rest = words[2:] if words[0] == "--board" else words
+    verb = next((word for word in rest if not word.startswith("-")), "")
     if verb in _FOR_A_SHELL or "--follow" in words:
         return f"{NAME}: {verb} does not end by itself; {_in_a_shell(words)}"
     return None

@@ -90,7 +90,8 @@ def test_a_chat_has_every_verb_that_ends_by_itself(home: Path) -> None:
         task_id = board.create_task(title="a task", assignee="nobody-known")
 
     status, bare, why, found, stats, gc, watch, refused, endless, torn, wrong = chat(
-        home, "status", "", f"why {task_id}", "diagnostics", "stats", "gc --dry-run", "watch", "dispatcher",
+        home, "status", "", f"why {task_id}", "diagnostics", "stats", "gc --dry-run", "watch",
+        "--board default dispatcher",
         "events --follow", "why 'x", "why t_00000000",
     )  # fmt: skip
 
@@ -101,7 +102,7 @@ def test_a_chat_has_every_verb_that_ends_by_itself(home: Path) -> None:
     assert "tasks created" in stats
     assert "would remove 0 items" in gc
     assert "a task" in watch
-    assert "write in a shell: hermes-kanban dispatcher" in refused
+    assert "write in a shell: hermes-kanban --board default dispatcher" in refused
     assert "write in a shell" in endless
     assert "write it as in a shell" in torn
     assert "unknown task" in wrong
