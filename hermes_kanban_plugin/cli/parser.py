@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
 from hermes_kanban_plugin import __version__, rules
@@ -32,8 +33,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"hermes-kanban: {' '.join(message.split())}; see: {self.prog} --help\n")
 
 
+@cache
 def build() -> argparse.ArgumentParser:
-    """Return the parser of ``hermes-kanban``."""
+    """Return the parser of ``hermes-kanban``, which is built once: that takes longer than most verbs do their work."""
     parser = Parser(
         prog="hermes-kanban", description="Kanban work for Hermes Agent that cannot get lost.", allow_abbrev=False
     )

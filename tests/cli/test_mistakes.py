@@ -13,6 +13,8 @@ import pytest
 from hermes_kanban_plugin import open_board
 from tests.conftest import host_lock, wait_for
 
+NO_YAML, WRONG = "plugins: [", "plugins: {entries: {hermes-kanban: {lease_seconds: soon}}}"
+
 
 @pytest.mark.parametrize(
     "words",
@@ -49,12 +51,21 @@ def test_what_is_no_snapshot_is_named_as_that(command, tmp_path: Path) -> None:
     command("restore", str(text)).refused(1, "is no snapshot of a board", "name another file")
 
 
-@pytest.mark.parametrize("broken", ["plugins: [", "plugins: {entries: {hermes-kanban: {lease_seconds: soon}}}"])
 @pytest.mark.parametrize(
-    "words",
-    [("why", "TASK"), ("diagnostics",), ("doctor",), ("scan",), ("reclaim", "--stale"),
-     ("stop", "TASK"), ("status",), ("backup",)],
-)  # fmt: skip
+    ("words", "broken"),
+    [
+        (("why", "TASK"), NO_YAML),
+        (("why", "TASK"), WRONG),
+        (("diagnostics",), NO_YAML),
+        (("doctor",), WRONG),
+        (("scan",), NO_YAML),
+        (("scan",), WRONG),
+        (("reclaim", "--stale"), NO_YAML),
+        (("stop", "TASK"), NO_YAML),
+        (("status",), NO_YAML),
+        (("backup",), NO_YAML),
+    ],
+)
 def test_what_helps_out_of_trouble_works_with_broken_settings(command, broken: str, words: tuple[str, ...]) -> None:
     task_id = command.create("x", "--assignee", "nobody-known")
     (command.home / "config.yaml").write_text(broken)
