@@ -77,8 +77,8 @@ def _in_a_shell(words: list[str]) -> str:
 async def _run(words: list[str]) -> str:
     process_module = import_module("hermes_kanban_plugin.gateway.dispatcher_process")
     variables = {**process_module.environment(os.environ), "PYTHONIOENCODING": "utf-8"}
-    for name in ("COLUMNS", "HERMES_KANBAN_TASK", "HERMES_KANBAN_RUN_ID", "HERMES_KANBAN_CLAIM_LOCK"):
-        variables.pop(name, None)  # a person speaks here
+    # A worker's variables stay: in a chat that a worker started the worker speaks, and may do no more than elsewhere.
+    variables.pop("COLUMNS", None)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "hermes_kanban_plugin.cli.main", *words,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -109,6 +109,20 @@ def test_a_chat_has_every_verb_that_ends_by_itself(home: Path) -> None:
     assert "Traceback" not in "".join((status, why, found, stats, gc, watch, torn, wrong))
 
 
+def test_a_chat_that_a_worker_started_does_not_speak_for_a_person(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_board(create=True) as board:
+        own, other = (board.create_task(title=title, assignee="coder") for title in ("own", "other"))
+    monkeypatch.setenv("HERMES_KANBAN_TASK", own)
+    monkeypatch.setenv("HERMES_KANBAN_RUN_ID", "7")
+    monkeypatch.setenv("HERMES_KANBAN_CLAIM_LOCK", "host:1:n0")
+
+    for answer in chat(home, f"complete {own}", f"complete {other}"):
+        assert answer.startswith("hermes-kanban: ")
+
+    with open_board() as board:
+        assert {task.status for task in board.tasks()} == {"ready"}
+
+
 def test_the_hosts_own_words_stay_its_own(home: Path) -> None:
     with open_board(create=True) as board:
         board.create_task(title="x")
